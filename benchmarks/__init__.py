@@ -1,0 +1,1 @@
+"""Experiments: each a command, its raw lines under `results/`."""

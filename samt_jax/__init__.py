@@ -1,0 +1,69 @@
+"""SAMT for JAX: alternating minimisation with trainable step sizes, and its rivals.
+
+Names are imported when they are first used, so that the `samt` command can answer for
+its options without starting JAX.
+"""
+
+import importlib
+import sys
+from types import ModuleType
+from typing import Any
+
+_HOME = {
+    "Algorithm": "base",
+    "BatchSpec": "base",
+    "Batches": "base",
+    "Block": "blocks",
+    "BlockTable": "blocks",
+    "Chain": "chain",
+    "EngineChoice": "engine",
+    "EtaMLP": "eta",
+    "FEATURE_NAMES": "features",
+    "Features": "features",
+    "Layer": "chain",
+    "SamtState": "visit",
+    "StepInfo": "base",
+    "StepLayout": "step_size",
+    "VisitInfo": "visit",
+    "chain_outputs": "chain",
+    "choose_engine": "engine",
+    "convolution": "chain",
+    "dense": "chain",
+    "from_optax": "base",
+    "get_block": "blocks",
+    "gradient_features": "features",
+    "order_by_first_use": "blocks",
+    "partition_blocks": "blocks",
+    "raw_gradient_features": "features",
+    "replace_block": "blocks",
+    "samt": "samt",
+    "samt_algorithm": "engine",
+    "samt_sweep": "samt",
+    "scaled_features": "features",
+    "spread_step_sizes": "step_size",
+    "step_layout": "step_size",
+    "step_sizes": "step_size",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name from the file that it lives in."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'samt_jax' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"samt_jax.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
+
+
+class _Package(ModuleType):
+    """A package that a submodule cannot take a public name from (`samt` is both)."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,41 @@
+"""The rivals, one method a file."""
+
+from samt_jax.baselines.dante import DanteInfo, DanteState, dante
+from samt_jax.baselines.hd import adam_hd, sgd_hd, sgdn_hd
+from samt_jax.baselines.hypergradient import (
+    HypergradientInfo,
+    HypergradientState,
+    hypergradient_descent,
+)
+from samt_jax.baselines.levels import (
+    Level,
+    adagrad_level,
+    adam_level,
+    rmsprop_level,
+    sgd_level,
+)
+from samt_jax.baselines.newton_lr import NewtonLrInfo, NewtonLrState, newton_lr
+from samt_jax.baselines.ultimate import UltimateInfo, UltimateState, ultimate
+
+__all__ = [
+    "DanteInfo",
+    "DanteState",
+    "HypergradientInfo",
+    "HypergradientState",
+    "Level",
+    "NewtonLrInfo",
+    "NewtonLrState",
+    "UltimateInfo",
+    "UltimateState",
+    "adagrad_level",
+    "adam_hd",
+    "adam_level",
+    "dante",
+    "hypergradient_descent",
+    "newton_lr",
+    "rmsprop_level",
+    "sgd_hd",
+    "sgd_level",
+    "sgdn_hd",
+    "ultimate",
+]

@@ -1,0 +1,140 @@
+"""What may be wrong with options that are right one by one; nothing here needs JAX."""
+
+from typing import Any
+
+from samt_jax.cli.options import (
+    LAST_SEED,
+    TABLES,
+    Compare,
+    Data,
+    Doctor,
+    Explain,
+    Network,
+    Run,
+    Settings,
+    Train,
+)
+from samt_jax.cli.values import UsageError
+from samt_jax.optimizers import OPTIMIZERS, check_takes
+from samt_jax.runs import check_run_folder
+
+
+def check(options: Train | Compare | Explain | Doctor) -> None:
+    """Refuses what cannot be run, before JAX is started or anything is written.
+
+    Args:
+      options: What was asked for.
+
+    Raises:
+      UsageError: One sentence: what was given, what is allowed, what to do.
+      RunFolderError: Likewise, of the run folder.
+    """
+    if isinstance(options, Doctor):
+        return
+    check_network(options.data, options.network)
+    if isinstance(options, Compare):
+        optimizer_settings(options)
+    else:
+        check_settings(options.optimizer, options.settings)
+    if not isinstance(options, Explain):
+        check_run(options.run)
+
+
+def check_network(data: Data, network: Network) -> None:
+    """Refuses options that do not go together.
+
+    Args:
+      data: What to train on.
+      network: What to train.
+
+    Raises:
+      UsageError: One sentence: what was given, what is allowed, what to do.
+    """
+    is_table = data.dataset in TABLES
+    if data.split is not None and not is_table:
+        raise UsageError(
+            f"--split is {data.split}, and {data.dataset} has one split; leave it out, "
+            f"it is for {', '.join(TABLES)}."
+        )
+    if network.model != "mlp" and network.hidden is not None:
+        raise UsageError(
+            f"--hidden is for mlp, and --model is {network.model}; scale its widths "
+            "with --width."
+        )
+    if network.model == "mlp" and network.width is not None:
+        raise UsageError(
+            "--width is for the other networks, and --model is mlp; give its widths "
+            "with --hidden."
+        )
+    if network.model != "mlp" and is_table:
+        raise UsageError(
+            f"--model {network.model} takes images, and {data.dataset} is a table; "
+            "take --model mlp."
+        )
+
+
+def check_settings(optimizer: str, settings: Settings) -> None:
+    """Refuses settings that an optimizer does not take.
+
+    Args:
+      optimizer: Its name.
+      settings: What was asked for.
+
+    Raises:
+      UsageError: One sentence.
+    """
+    for setting in settings.given():
+        try:
+            check_takes(optimizer, setting)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+
+
+def check_run(run: Run) -> None:
+    """Refuses seeds beyond the last one, and a run folder that cannot be used.
+
+    Args:
+      run: How often and where to.
+
+    Raises:
+      UsageError: One sentence.
+      RunFolderError: One sentence.
+    """
+    if run.seed + run.seeds - 1 > LAST_SEED:
+        raise UsageError(
+            f"--seed {run.seed} with --seeds {run.seeds} goes beyond the last seed, "
+            f"{LAST_SEED}; start lower."
+        )
+    check_run_folder(run.out)
+
+
+def optimizer_settings(options: Compare) -> dict[str, dict[str, Any]]:
+    """Gives each optimizer of a comparison the settings that it takes.
+
+    Args:
+      options: What was asked for.
+
+    Returns:
+      The settings of each, by its name.
+
+    Raises:
+      UsageError: An unknown name, one given twice, or a setting that none takes.
+    """
+    names = options.names
+    allowed = ", ".join(OPTIMIZERS)
+    for name in names or ("",):
+        if name not in OPTIMIZERS:
+            raise UsageError(f"--optimizers has {name!r}; each is one of {allowed}.")
+        if names.count(name) > 1:
+            raise UsageError(f"--optimizers has {name} twice; name each once.")
+    given = options.settings.given()
+    for setting in given:
+        if not any(setting in OPTIMIZERS[name].takes for name in names):
+            raise UsageError(
+                f"none of {', '.join(names)} takes --{setting.replace('_', '-')}; "
+                "leave it out."
+            )
+    return {
+        name: {s: value for s, value in given.items() if s in OPTIMIZERS[name].takes}
+        for name in names
+    }

@@ -1,0 +1,67 @@
+"""`samt doctor`: what is installed, what is found, and what to do about the rest."""
+
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from samt_jax.cli.environment import environment
+from samt_jax.cli.options import Doctor
+from samt_jax.data import report_datasets
+from samt_jax.optimizers import OPTIMIZERS
+from samt_jax.runs import to_json
+
+
+def run(options: Doctor) -> int:
+    """Prints versions, devices, threads, data sets and optimizers.
+
+    Args:
+      options: What was asked for, already checked.
+
+    Returns:
+      The exit code.
+    """
+    report = examine(options)
+    if options.json:
+        print(to_json(report))
+    else:
+        _print(report)
+    return 0
+
+
+def examine(options: Doctor) -> dict[str, Any]:
+    """What there is to say, as one mapping.
+
+    Args:
+      options: What was asked for.
+
+    Returns:
+      Versions, devices, threads, data sets and optimizers.
+    """
+    found = report_datasets(data_dir=options.data_dir)
+    return environment() | {
+        "datasets": [report._asdict() for report in found],
+        "optimizers": {
+            name: {"summary": row.summary, "learning_rate": row.learning_rate}
+            for name, row in OPTIMIZERS.items()
+        },
+    }
+
+
+def _print(report: dict[str, Any]) -> None:
+    versions = Table("package", "version")
+    for name, version in report["versions"].items():
+        versions.add_row(name, version or "not installed")
+    datasets = Table("data set", "what it is", "found", "what to do")
+    for row in report["datasets"]:
+        found = "yes" if row["found"] else "no"
+        datasets.add_row(row["name"], row["label"], found, row["advice"])
+    optimizers = Table("optimizer", "what it is", "learning rate")
+    for name, row in report["optimizers"].items():
+        optimizers.add_row(name, row["summary"], f"{row['learning_rate']:g}")
+    console = Console(file=sys.stdout)
+    console.print(f"Python {report['python']}, {report['threads']} threads")
+    console.print(f"devices: {', '.join(report['devices'])}")
+    for table in (versions, datasets, optimizers):
+        console.print(table)

@@ -1,0 +1,267 @@
+"""The command's options; nothing here needs JAX."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from samt_jax.cli.values import (
+    choice,
+    folder,
+    nonnegative,
+    path,
+    positive,
+    several,
+    share,
+    switch,
+    whole_number,
+    whole_numbers,
+    words,
+)
+from samt_jax.optimizers import OPTIMIZERS, SCHEDULES
+
+# These also stand where they belong, in files that take long to import; a test holds
+# them equal.
+TABLES = ("bike", "bike_full", "pol", "kegg", "kegg_undirected")
+DATASETS = (
+    "digits", "mnist", "kmnist", "fashion_mnist", "cifar10", "cifar100",
+    "kmnist_reduced", *TABLES,
+)  # fmt: skip
+MODELS = ("mlp", "cnn", "resnet18", "vgg11")
+FEATURES = ("mean", "variance", "max", "min", "norm")
+ORDERS = ("forward", "backward", "random")
+SAMT = ("samt-s", "samt-r", "samt-c", "samt-e")
+DIGITS_EPOCHS, EPOCHS = 100, 20
+LAST_SEED = 2**32 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What to train on."""
+
+    dataset: Annotated[str, choice("--dataset", DATASETS)] = "digits"
+    """Data set; `samt doctor` says which are there."""
+    data_dir: Annotated[Path | None, folder("--data-dir")] = None
+    """Folder of original data files; else SAMT_JAX_DATA, else ./data."""
+    split: Annotated[int | None, whole_number("--split", 0, 9, "0")] = None
+    """Which split of a regression set, 0 to 9."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """What to train."""
+
+    model: Annotated[str, choice("--model", MODELS)] = "mlp"
+    """Network."""
+    hidden: Annotated[
+        tuple[int, ...] | None, whole_numbers("--hidden", default="100")
+    ] = None
+    """Widths of the hidden layers of mlp."""
+    width: Annotated[float | None, positive("--width", "1")] = None
+    """Multiplies the widths of the other networks."""
+    bias: Annotated[
+        tyro.conf.FlagCreatePairsOff[bool],
+        tyro.conf.arg(help_behavior_hint="(default: with biases)"),
+    ] = True
+    """Leave biases out."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Settings of the optimizer; each is refused by optimizers that do not take it."""
+
+    learning_rate: Annotated[float | None, positive("--learning-rate", "own")] = None
+    """Learning rate, SAMT's η0; each optimizer has its own default."""
+    schedule: Annotated[str | None, choice("--schedule", SCHEDULES, "constant")] = None
+    """Schedule of the learning rate, or of SAMT's whole step size."""
+    momentum: Annotated[float | None, share("--momentum", "0.9")] = None
+    """Momentum."""
+    weight_decay: Annotated[float | None, nonnegative("--weight-decay", "own")] = None
+    """Weight decay."""
+    meta_batch: Annotated[
+        str | None,
+        choice("--meta-batch", ("next", "held_out", "strided", "same"), "next"),
+    ] = None
+    """SAMT: where the meta-batch comes from."""
+    meta_learning_rate: Annotated[
+        float | None, positive("--meta-learning-rate", "own")
+    ] = None
+    """SAMT: rate of the Adam that trains the eta models; by default by the steps."""
+    proposal_max: Annotated[float | None, positive("--proposal-max", "own")] = None
+    """SAMT: end of the range of the proposal."""
+    mixing_weight: Annotated[float | None, share("--mixing-weight", "learned")] = None
+    """SAMT: fixes the mixing weight; 1 gives the constant step --learning-rate."""
+    terms: Annotated[
+        str | None, choice("--terms", ("both", "left", "right"), "both")
+    ] = None
+    """SAMT: components of the step size."""
+    squash: Annotated[str | None, choice("--squash", ("tanh", "sigmoid"), "tanh")] = (
+        None
+    )
+    """SAMT: map into (0, 1)."""
+    direction: Annotated[
+        str | None,
+        choice("--direction", ("gradient", "momentum", "adam"), "own"),
+    ] = None
+    """SAMT: what the step size multiplies."""
+    inner_steps: Annotated[
+        int | None, whole_number("--inner-steps", high=100, default="1")
+    ] = None
+    """SAMT: consecutive visits to a block."""
+    order: Annotated[
+        tuple[str, ...] | None,
+        words("--order", "{forward,backward,random}|BLOCK ...", "forward"),
+    ] = None
+    """SAMT, DANTE: order of the blocks, or the name of every block once."""
+    frozen: Annotated[tuple[str, ...] | None, words("--frozen", "REGEX ...")] = None
+    """SAMT, DANTE: regular expressions of parameters never to change."""
+    features: Annotated[
+        tuple[str, ...] | None, several("--features", FEATURES, "all")
+    ] = None
+    """SAMT: features to tell the eta model; the others are zero."""
+    feature_scale: Annotated[float | None, nonnegative("--feature-scale", "1e-8")] = (
+        None
+    )
+    """SAMT: magnitude below which a feature is as good as zero; 0: raw features."""
+    element_head: Annotated[
+        str | None, choice("--element-head", ("factored", "dense"), "factored")
+    ] = None
+    """samt-e: head of the eta model."""
+    shared_eta_model: Annotated[bool | None, switch("--shared-eta-model", "no")] = None
+    """SAMT: one eta model for all blocks, where they have the same shapes."""
+    num_train: Annotated[
+        int | None, whole_number("--num-train", high=1_000, default="1")
+    ] = None
+    """SAMT, DANTE: batches a sweep, 1 or as many as it makes visits."""
+    engine: Annotated[
+        str | None, choice("--engine", ("auto", "chain", "general"), "auto")
+    ] = None
+    """SAMT: engine."""
+    hyper_learning_rate: Annotated[
+        float | None, nonnegative("--hyper-learning-rate", "own")
+    ] = None
+    """HD, ultimate, newton-lr: rate at which the learning rate learns."""
+    rule: Annotated[
+        str | None, choice("--rule", ("additive", "multiplicative"), "additive")
+    ] = None
+    """HD: how the learning rate is moved."""
+    final_learning_rate: Annotated[
+        float | None, positive("--final-learning-rate", "none")
+    ] = None
+    """HD: learning rate to pass over to."""
+    nesterov: Annotated[bool | None, switch("--nesterov", "yes")] = None
+    """sgdn-hd: Nesterov's momentum."""
+    tensor_by_tensor: Annotated[bool | None, switch("--tensor-by-tensor", "no")] = None
+    """adam-hd: as the authors' code has it."""
+    fold_epsilon: Annotated[bool | None, switch("--fold-epsilon", "no")] = None
+    """adam-hd: as the authors' code has it."""
+    window: Annotated[int | None, whole_number("--window", default="own")] = None
+    """newton-lr: steps to each step of the rate; by default by the run."""
+    safeguard: Annotated[bool | None, switch("--safeguard", "yes")] = None
+    """newton-lr: bound on the change of the learning rate."""
+    num_updates: Annotated[
+        int | None, whole_number("--num-updates", high=100, default="5")
+    ] = None
+    """DANTE: steps on a layer before the next."""
+    normalize: Annotated[bool | None, switch("--normalize", "yes")] = None
+    """DANTE: normalised steps."""
+    keep: Annotated[str | None, choice("--keep", ("last", "best"), "last")] = None
+    """DANTE: which iterate of a layer is kept."""
+
+    def given(self) -> dict[str, Any]:
+        """The settings that were asked for, as the library takes them."""
+        pairs = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
+        given = {name: value for name, value in pairs if value is not None}
+        if len(given.get("order", ())) == 1 and given["order"][0] in ORDERS:
+            given["order"] = given["order"][0]
+        return given
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """How long, how often, and where to."""
+
+    epochs: Annotated[
+        int | None,
+        whole_number("--epochs", default=f"{EPOCHS},digits:{DIGITS_EPOCHS}"),
+    ] = None
+    """Passes over the training set."""
+    batch_size: Annotated[int, whole_number("--batch-size")] = 64
+    """Examples a batch."""
+    seed: Annotated[int, whole_number("--seed", 0, LAST_SEED)] = 0
+    """The seed, or the first of several."""
+    seeds: Annotated[int, whole_number("--seeds", high=1_000)] = 1
+    """How many seeds, from the first on, in one compilation."""
+    out: Annotated[Path | None, path("--out", "new")] = None
+    """Run folder, new or empty; else a new one under runs/."""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print one JSON object on standard output, and nothing else there."""
+
+    @property
+    def seed_list(self) -> tuple[int, ...]:
+        """The seeds."""
+        return tuple(range(self.seed, self.seed + self.seeds))
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """Train one network with one optimizer, and leave a run folder."""
+
+    data: tyro.conf.OmitArgPrefixes[Data] = Data()
+    network: tyro.conf.OmitArgPrefixes[Network] = Network()
+    optimizer: Annotated[str, choice("--optimizer", tuple(OPTIMIZERS))] = "samt-s"
+    """Optimizer; `samt doctor` says what each is."""
+    settings: tyro.conf.OmitArgPrefixes[Settings] = Settings()
+    run: tyro.conf.OmitArgPrefixes[Run] = Run()
+
+
+@dataclasses.dataclass(frozen=True)
+class Compare:
+    """Train with several optimizers alike; one table, one picture."""
+
+    data: tyro.conf.OmitArgPrefixes[Data] = Data()
+    network: tyro.conf.OmitArgPrefixes[Network] = Network()
+    optimizers: Annotated[tuple[str, ...], words("--optimizers", "NAME,...")] = (
+        "samt-s",
+        "adam",
+        "sgd",
+    )
+    """Optimizers, separated by commas or blanks."""
+    settings: tyro.conf.OmitArgPrefixes[Settings] = Settings()
+    run: tyro.conf.OmitArgPrefixes[Run] = Run()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The optimizers' names, one by one."""
+        return tuple(n for word in self.optimizers for n in word.split(",") if n)
+
+
+@dataclasses.dataclass(frozen=True)
+class Explain:
+    """Show the blocks: paths, shapes, step sizes, memory of the eta models, order."""
+
+    data: tyro.conf.OmitArgPrefixes[Data] = Data()
+    network: tyro.conf.OmitArgPrefixes[Network] = Network()
+    optimizer: Annotated[str, choice("--optimizer", SAMT)] = "samt-s"
+    """Granularity of SAMT."""
+    settings: tyro.conf.OmitArgPrefixes[Settings] = Settings()
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print one JSON object on standard output, and nothing else there."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Doctor:
+    """Show versions, devices, optimizers, which data are found, and what to do."""
+
+    data_dir: Annotated[Path | None, folder("--data-dir")] = None
+    """Folder of original data files; else SAMT_JAX_DATA, else ./data."""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print one JSON object on standard output, and nothing else there."""
+
+
+def num_epochs(data: Data, run: Run) -> int:
+    """The epochs, resolved."""
+    if run.epochs is not None:
+        return run.epochs
+    return DIGITS_EPOCHS if data.dataset == "digits" else EPOCHS

@@ -1,0 +1,330 @@
+"""One training run from options to metrics: what `train` and `compare` share."""
+
+import dataclasses
+import functools
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+from samt_jax.blocks import BlockTable, partition_blocks
+from samt_jax.cli.display import Display, compiling
+from samt_jax.cli.environment import environment
+from samt_jax.cli.options import Compare, Data, Network, Run, Train, num_epochs
+from samt_jax.cli.values import UsageError
+from samt_jax.data import Dataset, load
+from samt_jax.loop import state_sha256
+from samt_jax.meta import CAUSES
+from samt_jax.models import build_model
+from samt_jax.optimizers import make_optimizer
+from samt_jax.problem import Problem, supervised
+from samt_jax.training import EpochRecord, Trainer, prepare
+from samt_jax.training import run as run_trainer
+
+Line = dict[str, Any]
+
+
+class Setting(NamedTuple):
+    """What is trained, and on what."""
+
+    dataset: Dataset
+    problem: Problem
+    blocks: BlockTable
+
+
+def set_up(data: Data, network: Network) -> Setting:
+    """Loads the data and builds the network.
+
+    Args:
+      data: What to train on.
+      network: What to train.
+
+    Returns:
+      Both, as a problem, and its layers in forward order.
+
+    Raises:
+      UsageError: The data are missing or damaged, or the network cannot take them.
+    """
+    try:
+        dataset = load(data.dataset, data_dir=data.data_dir, split=data.split)
+        model = build_model(
+            network.model,
+            num_outputs=dataset.num_outputs,
+            hidden=network.hidden,
+            width=network.width,
+            use_bias=network.bias,
+        )
+        problem = supervised(dataset, model)
+        params, _ = jax.eval_shape(problem.init, jax.random.key(0))
+    except ValueError as error:
+        raise _usage_error(error) from error
+    batch = jax.tree.map(lambda leaf: leaf[:2], problem.train)
+    blocks = partition_blocks(
+        params, value_fn=lambda params: problem.loss_fn(params, batch)
+    )
+    return Setting(dataset, problem, blocks)
+
+
+def print_notes(setting: Setting) -> None:
+    """Says what a report on this data owes its reader."""
+    for note in setting.dataset.notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+def prepare_run(
+    setting: Setting,
+    optimizer: str,
+    settings: Mapping[str, Any],
+    data: Data,
+    run: Run,
+) -> Trainer:
+    """Compiles a run.
+
+    Args:
+      setting: What is trained.
+      optimizer: Its name.
+      settings: The optimizer's settings.
+      data: What it is trained on.
+      run: How long and how often.
+
+    Returns:
+      The compiled run.
+
+    Raises:
+      UsageError: A setting that only the network or the data could show to be wrong.
+    """
+    try:
+        with compiling(optimizer, len(setting.blocks.blocks)):
+            return prepare(
+                setting.problem,
+                make_optimizer(optimizer, **settings),
+                epochs=num_epochs(data, run),
+                batch_size=run.batch_size,
+                seeds=run.seed_list,
+            )
+    except ValueError as error:
+        raise _usage_error(error) from error
+
+
+class Outcome(NamedTuple):
+    """What a run has left.
+
+    Attributes:
+      lines: Metrics, an epoch each.
+      record: The last epoch; `None` where there was none.
+      interrupted: Whether someone stopped it.
+    """
+
+    lines: list[Line]
+    record: EpochRecord | None
+    interrupted: bool
+
+
+def follow(
+    trainer: Trainer, setting: Setting, name: str, write: Callable[[Line], None]
+) -> Outcome:
+    """Runs, and shows and writes each epoch as a line of metrics.
+
+    A number that differs from seed to seed is a list, one number a seed. What an
+    algorithm reports stands under its own names, by block where it does so by block.
+
+    Args:
+      trainer: The compiled run.
+      setting: What is trained.
+      name: What to call the run.
+      write: Keeps a line.
+
+    Returns:
+      What is there when it has ended, or has been interrupted.
+    """
+    lines: list[Line] = []
+    record = None
+    with Display(trainer.epochs, name, setting.dataset.metric) as display:
+        try:
+            for record in run_trainer(trainer):
+                line = _metrics_line(record, setting)
+                write(line)
+                lines.append(line)
+                display.show(line)
+        except KeyboardInterrupt:
+            return Outcome(lines, record, True)
+    return Outcome(lines, record, False)
+
+
+def describe(
+    options: Train | Compare, setting: Setting, trainer: Trainer
+) -> dict[str, Any]:
+    """What `config.json` says of a run before it starts, every option resolved.
+
+    Args:
+      options: What was asked for.
+      setting: What is trained.
+      trainer: The compiled run.
+
+    Returns:
+      Options, data, network, and what it runs on.
+    """
+    dataset, order = setting.dataset, trainer.order
+    parts = {"train": dataset.train, "validation": dataset.validation}
+    parts["test"] = dataset.test
+    return {
+        **dataclasses.asdict(options.data),
+        **dataclasses.asdict(options.network),
+        "batch_size": options.run.batch_size,
+        "seed": options.run.seed,
+        "seeds": options.run.seeds,
+        "epochs": trainer.epochs,
+        "label": dataset.label,
+        "notes": list(dataset.notes),
+        "metric": dataset.metric,
+        "metric_unit": dataset.metric_unit,
+        "examples": {name: len(part.targets) for name, part in parts.items()},
+        "steps_per_epoch": order.steps_per_epoch,
+        "blocks": list(setting.blocks.names),
+        "environment": environment(),
+    }
+
+
+def summarise(
+    setting: Setting, lines: Sequence[Line], record: EpochRecord, seeds: Sequence[int]
+) -> dict[str, Any]:
+    """How a run ended; numbers over several seeds are means.
+
+    Args:
+      setting: What was trained.
+      lines: Its metrics, an epoch each.
+      record: Its last epoch.
+      seeds: Its seeds.
+
+    Returns:
+      Final and best test metric, the last validation metric, times, the last mean step
+      size of each block, status and fingerprint. The best epoch is the best on the test
+      set, as papers report it; nothing is chosen by it.
+    """
+    metric, last = setting.dataset.metric, lines[-1]
+    test = np.array([line[f"test_{metric}"] for line in lines])
+    # NaN is passed over, unless there is nothing else.
+    better = np.fmax if metric == "accuracy" else np.fmin
+    best = functools.reduce(better, test)
+    finals = {
+        f"test_{metric}": test[-1],
+        f"best_test_{metric}": best,
+        f"validation_{metric}": np.array(last[f"validation_{metric}"]),
+    }
+    summary: dict[str, Any] = {"label": setting.dataset.label}
+    summary |= {n: float(each.mean()) for n, each in finals.items()}
+    summary |= {
+        "train_seconds": sum(line["train_seconds"] for line in lines),
+        "compile_seconds": record.compile_seconds,
+        "step_sizes": {
+            block: float(np.mean(values))
+            for block, values in last["step_sizes"].items()
+        },
+        "skipped_visits": last.get("skipped", {}),
+        "status": _status_of(record.status),
+        "state_sha256": state_sha256(record.state),
+    }
+    if len(seeds) > 1:
+        summary["by_seed"] = {"seed": list(seeds), "status": list(record.status)}
+        for name, each in finals.items():
+            summary["by_seed"][name] = each.tolist()
+            summary[f"{name}_sd"] = float(each.std(ddof=1))
+    return summary
+
+
+def draw(folder: Path, lines: Sequence[Line], title: str, dataset: Dataset) -> None:
+    """Writes the two pictures of a run folder.
+
+    Args:
+      folder: Where to.
+      lines: The run's metrics.
+      title: Stands above.
+      dataset: What it was trained on.
+    """
+    # matplotlib takes a second to import, and is needed only now.
+    from samt_jax.plots import plot_curves, plot_step_sizes, save_figure
+
+    curves = plot_curves(lines, metric=dataset.metric, title=title)
+    save_figure(curves, folder / "curves.png")
+    save_figure(plot_step_sizes(lines, title=title), folder / "step_sizes.png")
+
+
+def _status_of(statuses: Sequence[str]) -> str:
+    """One word for all seeds: a single diverged one is not hidden."""
+    return "diverged" if "diverged" in statuses else statuses[0]
+
+
+def _metrics_line(record: EpochRecord, setting: Setting) -> Line:
+    metrics, fields = record.metrics, _fields(record.metrics.info.detail, setting)
+    line: Line = {
+        "epoch": record.epoch,
+        "step": record.step,
+        "status": list(record.status),
+        "train_loss": metrics.info.value.tolist(),
+        "nonfinite_losses": metrics.nonfinite_losses.tolist(),
+    }
+    for part in ("validation", "test"):
+        for name, values in sorted(record.evaluation[part].items()):
+            line[f"{part}_{name}"] = values.tolist()
+    line["train_seconds"] = record.train_seconds
+    line["evaluate_seconds"] = record.evaluate_seconds
+    line["step_sizes"] = _step_sizes(fields)
+    skipped = _skipped_visits(record.state.algorithm_state, setting)
+    return line | fields | ({"skipped": skipped} if skipped else {})
+
+
+def _fields(detail: Any, setting: Setting) -> dict[str, Any]:
+    """An algorithm's record by field, and each field by block where it has blocks."""
+    fields: dict[str, Any] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(detail):
+        blocks = [p.key for p in path if isinstance(p, jax.tree_util.DictKey)]
+        others = [p for p in path if not isinstance(p, jax.tree_util.DictKey)]
+        name = jax.tree_util.keystr(tuple(others), simple=True, separator=".")
+        if not np.issubdtype(leaf.dtype, np.inexact):
+            continue  # The last step's code of an event says nothing of an epoch.
+        if blocks:
+            fields.setdefault(name, {})["/".join(map(str, blocks))] = leaf.tolist()
+        else:
+            fields[name] = leaf.tolist()
+    return {
+        name: _in_forward_order(values, setting) if isinstance(values, dict) else values
+        for name, values in fields.items()
+    }
+
+
+def _step_sizes(fields: Line) -> dict[str, list[float]]:
+    """Step sizes by block; one learned rate is the whole network's."""
+    if "step_size" in fields:
+        steps = fields.pop("step_size")
+        return steps if isinstance(steps, dict) else {"network": steps}
+    if isinstance(fields.get("learning_rate"), list):
+        return {"network": fields["learning_rate"]}
+    return {}
+
+
+def _skipped_visits(
+    algorithm_state: Any, setting: Setting
+) -> dict[str, dict[str, int]]:
+    """Visits that SAMT skipped so far, all seeds together, by block and cause."""
+    found = optax.tree.get_all_with_path(algorithm_state, "skipped")
+    counts: dict[str, dict[str, int]] = {}
+    for block, by_seed in found[0][1].items() if found else ():
+        total = np.asarray(by_seed).reshape(-1, len(CAUSES)).sum(axis=0)
+        causes = {c: int(n) for c, n in zip(CAUSES, total, strict=True) if n}
+        counts |= {block: causes} if causes else {}
+    return _in_forward_order(counts, setting)
+
+
+def _in_forward_order(by_block: Mapping[str, Any], setting: Setting) -> dict[str, Any]:
+    """JAX sorts the keys of a dict: `Dense_10` before `Dense_2`."""
+    known = [name for name in setting.blocks.names if name in by_block]
+    names = known + [name for name in by_block if name not in known]
+    return {name: by_block[name] for name in names}
+
+
+def _usage_error(error: ValueError) -> UsageError:
+    return UsageError(" ".join(str(error).split()))

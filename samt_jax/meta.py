@@ -1,0 +1,187 @@
+"""The candidate block, the meta-objective (9), and the step of the eta model.
+
+The eta model learns from the loss of the temporarily updated block,
+
+    meta_value = meta_value_fn(params with block - step_size(meta_params) * direction),
+
+differentiated with respect to `meta_params` alone. Writing g' for the gradient of the
+meta-objective at the candidate and d for the direction, the chain rule that `jax.grad`
+performs is ``d meta_value / d step_size = -(g' * d)``, summed over the axes that the
+step size is broadcast along: for a single number, minus the inner product of g' and d.
+
+A worked example with two scalar blocks, loss ``f(a, b) = (a b - 1)^2 / 2``, at a = 2,
+b = 1, visiting a with the fixed step size 0.25: the gradient is ``(a b - 1) b = 1``,
+the candidate 2 - 0.25 = 1.75, the gradient there ``(1.75 - 1) * 1 = 0.75``, and so the
+derivative by the step size is -0.75: a larger step would have lowered the loss. The
+visit to b then starts from a = 1.75.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+BlockValues = dict[str, Array]
+CAUSES = (
+    "loss",
+    "gradient",
+    "eta_output",
+    "candidate",
+    "meta_loss",
+    "meta_gradient",
+    "meta_update",
+)
+
+
+# Leaves of up to this many entries are checked together: a kernel each costs more than
+# joining them.
+_SMALL = 2**14
+
+
+class MetaState(NamedTuple):
+    """What an eta model has learned; changes at every visit that uses it.
+
+    Attributes:
+      params: The eta model's weights, `meta_params`.
+      opt_state: State of its optimizer.
+    """
+
+    params: PyTree
+    opt_state: optax.OptState
+
+
+def block_updates(
+    values: BlockValues, directions: BlockValues, step_sizes: dict[str, Array]
+) -> BlockValues:
+    """What is to be added to a block: ``-step_size * direction``, in its own dtype.
+
+    Args:
+      values: The block's leaves.
+      directions: What the step sizes multiply, same shapes.
+      step_sizes: Step sizes that broadcast to the leaves.
+
+    Returns:
+      The updates by path.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> w = {"w": jnp.ones(2)}
+      >>> block_updates(w, {"w": jnp.array([1.0, -2.0])}, {"w": jnp.float32(0.5)})
+      {'w': Array([-0.5,  1. ], dtype=float32)}
+    """
+    return {
+        path: (-step_sizes[path] * directions[path]).astype(leaf.dtype)
+        for path, leaf in values.items()
+    }
+
+
+def meta_value_and_grad(
+    objective: Callable[[PyTree], tuple[Float[Array, ""], Any]], meta_params: PyTree
+) -> tuple[Float[Array, ""], Any, PyTree]:
+    """The meta-objective and its gradient with respect to the eta model's weights.
+
+    Args:
+      objective: ``objective(meta_params) -> (meta_value, aux)``.
+      meta_params: The eta model's weights.
+
+    Returns:
+      Meta-value, shape ``()``; `aux`; the meta-gradient, structured as `meta_params`.
+
+    Example:
+      >>> meta_value_and_grad(lambda t: (t**2, "aux"), 3.0)
+      (Array(9., dtype=float32, weak_type=True), 'aux', Array(6., dtype=float32, weak_type=True))
+
+    Reference:
+      Yan et al., arXiv 2508.04193, (9).
+    """  # noqa: E501 - the output of the example is one line.
+    (value, aux), grads = jax.value_and_grad(objective, has_aux=True)(meta_params)
+    return value, aux, grads
+
+
+def step_meta_params(
+    state: MetaState, grads: PyTree, optimizer: optax.GradientTransformation
+) -> MetaState:
+    """One step of the meta-optimizer.
+
+    Args:
+      state: The eta model's weights and optimizer state.
+      grads: The meta-gradient.
+      optimizer: Any optax transformation.
+
+    Returns:
+      The next state.
+
+    Example:
+      >>> import jax.numpy as jnp, optax
+      >>> sgd = optax.sgd(0.5)
+      >>> state = MetaState(jnp.float32(1.0), sgd.init(jnp.float32(1.0)))
+      >>> float(step_meta_params(state, jnp.float32(1.0), sgd).params)
+      0.5
+    """
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    return MetaState(optax.apply_updates(state.params, updates), opt_state)
+
+
+def all_finite(tree: PyTree) -> Bool[Array, ""]:
+    """Whether every floating-point entry of a tree is a finite number.
+
+    Args:
+      tree: Any pytree of arrays.
+
+    Returns:
+      One boolean.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> bool(all_finite({"a": jnp.array([1.0, jnp.inf])}))
+      False
+    """
+    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    small = [leaf for leaf in leaves if leaf.size <= _SMALL]
+    sums = [jnp.sum(0 * leaf) for leaf in leaves if leaf.size > _SMALL]
+    if small:
+        sums.append(jnp.sum(0 * jnp.concatenate([jnp.ravel(leaf) for leaf in small])))
+    # 0 times a number is 0, and NaN for an infinity: one short sum instead of a chain
+    # of boolean reductions for every leaf.
+    return jnp.isfinite(sum(sums, start=jnp.zeros(())))
+
+
+def first_failure(checks: dict[str, Bool[Array, ""]]) -> Int[Array, ""]:
+    """Names the first stage of a visit that was not finite.
+
+    Args:
+      checks: Whether each stage was finite; the keys are `CAUSES`.
+
+    Returns:
+      Index into `CAUSES`, or -1 where all were finite.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> checks = {cause: jnp.array(cause != "candidate") for cause in CAUSES}
+      >>> CAUSES[int(first_failure(checks))]
+      'candidate'
+    """
+    failed = ~jnp.stack([checks[cause] for cause in CAUSES])
+    return jnp.where(jnp.any(failed), jnp.argmax(failed), -1).astype(jnp.int32)
+
+
+def keep_if(ok: Bool[Array, ""], new: PyTree, old: PyTree) -> PyTree:
+    """Takes the new tree if a visit was finite, the old one bit for bit if not.
+
+    Args:
+      ok: Whether to take the new tree.
+      new: One tree.
+      old: Another of the same structure.
+
+    Returns:
+      One of the two.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> float(keep_if(jnp.array(False), jnp.nan * jnp.ones(()), jnp.ones(())))
+      1.0
+    """
+    return jax.tree.map(lambda n, o: jnp.where(ok, n, o), new, old)

@@ -1,0 +1,360 @@
+"""Optimizers by name: one table for the command, the benchmarks and a notebook.
+
+A row says what an optimizer is, which settings it takes, its default learning rate and
+how it is built. JAX is imported only when one is built, so that a wrong name or setting
+is refused at once. AdaBound is not among them: optax does not have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from samt_jax.rivals import RIVALS
+
+if TYPE_CHECKING:
+    from samt_jax.base import Algorithm, Key, LossFn
+    from samt_jax.loop import MakeAlgorithm
+    from samt_jax.step_size import Granularity
+
+SCHEDULES = ("constant", "cosine", "step")
+
+# What any adaptive meta-optimizer moves in a run is about its rate times the steps. On
+# FMNIST with 784-400-10 and 20 epochs a product of 0.6 was best on validation of those
+# tried (0.15 to 2.5).
+META_DISTANCE = 0.6
+
+_ANNEALED = frozenset({"learning_rate", "schedule"})
+_SAMT = _ANNEALED | {
+    "direction",
+    "element_head",
+    "engine",
+    "feature_scale",
+    "features",
+    "frozen",
+    "inner_steps",
+    "meta_batch",
+    "meta_learning_rate",
+    "mixing_weight",
+    "num_train",
+    "order",
+    "proposal_max",
+    "shared_eta_model",
+    "squash",
+    "terms",
+}
+
+
+class Setup(NamedTuple):
+    """What a row builds from.
+
+    Attributes:
+      loss_fn: The loss.
+      key: For the optimizer's own randomness.
+      num_steps: Length of the run.
+      settings: What was asked for; what was not is absent.
+    """
+
+    loss_fn: LossFn
+    key: Key
+    num_steps: int
+    settings: dict[str, Any]
+
+
+class Optimizer(NamedTuple):
+    """A row of the table.
+
+    Attributes:
+      summary: What it is, in a few words.
+      learning_rate: What `learning_rate` is by default.
+      takes: The settings that it takes.
+      build: Makes the algorithm.
+    """
+
+    summary: str
+    learning_rate: float
+    takes: frozenset[str]
+    build: Callable[[Setup], Algorithm]
+
+
+def make_optimizer(name: str, **settings: Any) -> MakeAlgorithm:
+    """An optimizer by its name, ready for :func:`~samt_jax.training.fit`.
+
+    Args:
+      name: A key of `OPTIMIZERS`.
+      **settings: Of those that its row takes; `None` stands for the default.
+        `learning_rate` and `schedule` (`"constant"`, `"cosine"` to zero, or `"step"`: a
+        tenth after half of the run, a hundredth after three quarters) are taken by
+        nearly all; SAMT's others are those of :func:`~samt_jax.samt.samt_sweep`, and
+        `meta_batch`, `meta_learning_rate` (of Adam; by default `META_DISTANCE` divided
+        by the steps of the run), `feature_scale` (`log_scale` of
+        :func:`~samt_jax.features.scaled_features`; 0 for raw features), `features` (the
+        names to keep), `num_train` (batches a sweep) and `direction` (`"gradient"`,
+        `"momentum"` or `"adam"`, or an optax transformation).
+
+    Returns:
+      ``make_algorithm(loss_fn, key, num_steps) -> Algorithm``.
+
+    Raises:
+      ValueError: No such optimizer, or it does not take a setting.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> loss_fn = lambda params, batch: jnp.mean((params - batch) ** 2)
+      >>> make_algorithm = make_optimizer("sgd", learning_rate=0.5, schedule="cosine")
+      >>> make_algorithm(loss_fn, jax.random.key(0), 100).batch_spec
+      BatchSpec(num_train=1, meta=None)
+    """
+    row = find_optimizer(name)
+    given = {key: value for key, value in settings.items() if value is not None}
+    for setting in given:
+        check_takes(name, setting)
+    given.setdefault("learning_rate", row.learning_rate)
+
+    def make_algorithm(loss_fn: LossFn, key: Key, num_steps: int) -> Algorithm:
+        return row.build(Setup(loss_fn, key, num_steps, dict(given)))
+
+    return make_algorithm
+
+
+def find_optimizer(name: str) -> Optimizer:
+    """The row of a name, or a `ValueError` that lists the names."""
+    if name not in OPTIMIZERS:
+        raise ValueError(
+            f"there is no optimizer {name!r}; choose one of {', '.join(OPTIMIZERS)}."
+        )
+    return OPTIMIZERS[name]
+
+
+def check_takes(name: str, setting: str) -> None:
+    """Raises a `ValueError` where an optimizer does not take a setting."""
+    if setting in find_optimizer(name).takes:
+        return
+    takers = [other for other, row in OPTIMIZERS.items() if setting in row.takes]
+    if not takers:
+        takes = ", ".join(sorted(find_optimizer(name).takes))
+        raise ValueError(f"{name} takes no setting {setting!r}; it takes {takes}.")
+    raise ValueError(
+        f"{name} takes no setting {setting!r}, which is for {', '.join(takers)}; leave "
+        "it out or take one of these."
+    )
+
+
+def learning_rate_factor(setup: Setup) -> Any:
+    """The schedule as a factor of the learning rate: an optax schedule, or 1.0."""
+    import optax
+
+    schedule = setup.settings.get("schedule", "constant")
+    if schedule not in SCHEDULES:
+        raise ValueError(
+            f"there is no schedule {schedule!r}; choose one of {', '.join(SCHEDULES)}."
+        )
+    if schedule == "cosine":
+        return optax.cosine_decay_schedule(1.0, setup.num_steps)
+    if schedule == "step":
+        drops = {setup.num_steps // 2: 0.1, 3 * setup.num_steps // 4: 0.1}
+        return optax.piecewise_constant_schedule(1.0, drops)
+    return 1.0
+
+
+def _scheduled_learning_rate(setup: Setup) -> Any:
+    factor, learning_rate = learning_rate_factor(setup), setup.settings["learning_rate"]
+    if callable(factor):
+        return lambda count: learning_rate * factor(count)
+    return learning_rate
+
+
+def _from_optax(
+    make: Callable[[Any, Any, dict[str, Any]], Any],
+) -> Callable[[Setup], Algorithm]:
+    """A row's `build` of ``make(optax, learning_rate, settings) -> transformation``."""
+
+    def build(setup: Setup) -> Algorithm:
+        import optax
+        import optax.contrib
+
+        from samt_jax.base import from_optax
+
+        learning_rate = _scheduled_learning_rate(setup)
+        return from_optax(make(optax, learning_rate, setup.settings), setup.loss_fn)
+
+    return build
+
+
+def _samt(granularity: Granularity) -> Callable[[Setup], Algorithm]:
+    """A row's `build` of SAMT with this granularity."""
+
+    def build(setup: Setup) -> Algorithm:
+        import optax
+
+        from samt_jax.engine import samt_algorithm
+
+        settings = dict(setup.settings)
+        meta_learning_rate = settings.pop(
+            "meta_learning_rate", META_DISTANCE / setup.num_steps
+        )
+        factor = learning_rate_factor(setup)
+        settings.pop("schedule", None)
+        return samt_algorithm(
+            setup.loss_fn,
+            settings.pop("learning_rate"),
+            meta_batch=settings.pop("meta_batch", "next"),
+            num_train=settings.pop("num_train", 1),
+            engine=settings.pop("engine", "auto"),
+            granularity=granularity,
+            features=_features(settings),
+            direction=_direction(settings),
+            # As one vector: a kernel a leaf would cost more than the arithmetic.
+            meta_optimizer=optax.flatten(optax.adam(meta_learning_rate)),
+            schedule=factor if callable(factor) else None,
+            seed=setup.key,
+            **settings,
+        )
+
+    return build
+
+
+def _features(settings: dict[str, Any]) -> Any:
+    from samt_jax.features import FEATURE_NAMES, scaled_features
+
+    keep = settings.pop("features", FEATURE_NAMES)
+    if "feature_scale" not in settings:
+        return scaled_features(keep)
+    scale = settings.pop("feature_scale")
+    return scaled_features(keep, log_scale=scale if scale else None)
+
+
+def _direction(settings: dict[str, Any]) -> Any:
+    import optax
+
+    named = {
+        "gradient": lambda: None,
+        "momentum": lambda: optax.ema(0.9),
+        "adam": optax.scale_by_adam,
+    }
+    direction = settings.pop("direction", None)
+    if not isinstance(direction, str):
+        return direction
+    if direction not in named:
+        raise ValueError(
+            f"there is no direction {direction!r}; choose one of {', '.join(named)}."
+        )
+    return named[direction]()
+
+
+def _schedule_free(setup: Setup) -> Algorithm:
+    """Schedule-free AdamW, which is judged at its averaged iterate.
+
+    The gradients are taken elsewhere, at what optax calls the parameters. Here they are
+    kept in the state, so that the parameters that a loop sees are the ones to judge.
+    """
+    from optax import contrib
+
+    from samt_jax.base import Algorithm, from_optax
+
+    tx = contrib.schedule_free_adamw(setup.settings["learning_rate"])
+    inner = from_optax(tx, setup.loss_fn)
+
+    def init_fn(params: Any, batches: Any, key: Any) -> Any:
+        return params, inner.init(params, batches, key)
+
+    def step_fn(params: Any, state: Any, batches: Any, key: Any) -> Any:
+        del params
+        at, inner_state = state
+        at, inner_state, info = inner.step(at, inner_state, batches, key)
+        averaged = contrib.schedule_free_eval_params(inner_state, at)
+        return averaged, (at, inner_state), info
+
+    return Algorithm(init_fn, step_fn)
+
+
+OPTIMIZERS: dict[str, Optimizer] = {
+    "samt-s": Optimizer("SAMT, one step size a block", 0.2, _SAMT, _samt("scalar")),
+    "samt-r": Optimizer("SAMT, one step size a row", 0.2, _SAMT, _samt("row")),
+    "samt-c": Optimizer("SAMT, one step size a column", 0.2, _SAMT, _samt("column")),
+    "samt-e": Optimizer("SAMT, one step size an entry", 0.2, _SAMT, _samt("element")),
+    "sgd": Optimizer(
+        "stochastic gradient descent",
+        0.1,
+        _ANNEALED,
+        _from_optax(lambda optax, rate, settings: optax.sgd(rate)),
+    ),
+    "momentum": Optimizer(
+        "SGD with heavy-ball momentum (0.9)",
+        0.02,
+        _ANNEALED | {"momentum"},
+        _from_optax(
+            lambda optax, rate, settings: optax.sgd(rate, settings.get("momentum", 0.9))
+        ),
+    ),
+    "nesterov": Optimizer(
+        "SGD with Nesterov's momentum (0.9)",
+        0.02,
+        _ANNEALED | {"momentum"},
+        _from_optax(
+            lambda optax, rate, settings: optax.sgd(
+                rate, settings.get("momentum", 0.9), nesterov=True
+            )
+        ),
+    ),
+    "adam": Optimizer(
+        "Adam",
+        1e-3,
+        _ANNEALED,
+        _from_optax(lambda optax, rate, settings: optax.adam(rate)),
+    ),
+    "adamw": Optimizer(
+        "Adam with decoupled weight decay",
+        1e-3,
+        _ANNEALED | {"weight_decay"},
+        _from_optax(
+            lambda optax, rate, settings: optax.adamw(
+                rate, weight_decay=settings.get("weight_decay", 1e-2)
+            )
+        ),
+    ),
+    "adagrad": Optimizer(
+        "AdaGrad",
+        1e-2,
+        _ANNEALED,
+        _from_optax(lambda optax, rate, settings: optax.adagrad(rate)),
+    ),
+    "rmsprop": Optimizer(
+        "RMSProp",
+        1e-3,
+        _ANNEALED,
+        _from_optax(lambda optax, rate, settings: optax.rmsprop(rate)),
+    ),
+    "amsgrad": Optimizer(
+        "AMSGrad",
+        1e-3,
+        _ANNEALED,
+        _from_optax(lambda optax, rate, settings: optax.amsgrad(rate)),
+    ),
+    "adabelief": Optimizer(
+        "AdaBelief",
+        1e-3,
+        _ANNEALED,
+        _from_optax(lambda optax, rate, settings: optax.adabelief(rate)),
+    ),
+    "lion": Optimizer(
+        "Lion",
+        1e-4,
+        _ANNEALED | {"weight_decay"},
+        _from_optax(
+            lambda optax, rate, settings: optax.lion(
+                rate, weight_decay=settings.get("weight_decay", 1e-3)
+            )
+        ),
+    ),
+    "schedule-free": Optimizer(
+        "schedule-free AdamW", 2.5e-3, frozenset({"learning_rate"}), _schedule_free
+    ),
+    "prodigy": Optimizer(
+        "Prodigy, whose learning rate is a factor of its own estimate",
+        1.0,
+        _ANNEALED,
+        _from_optax(lambda optax, rate, settings: optax.contrib.prodigy(rate)),
+    ),
+    **{name: Optimizer(*row) for name, row in RIVALS.items()},
+}

@@ -1,0 +1,357 @@
+"""SAMT: stochastic alternating minimisation with trainable step sizes.
+
+Blocks are visited in turn, each with all others fixed (Algorithm 1 of the paper); what
+a visit is stands in `visit.py`. :func:`samt` is an optax transformation that visits one
+block an update, :func:`samt_sweep` one that visits them all.
+
+Reference: Yan et al., arXiv 2508.04193.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int, PyTree
+
+from samt_jax.base import Key, Params, Scalar, ValueFn
+from samt_jax.blocks import (
+    Block,
+    BlockRules,
+    BlockTable,
+    Order,
+    get_block,
+    replace_block,
+    visiting_order,
+)
+from samt_jax.eta import EtaModel
+from samt_jax.features import Features
+from samt_jax.step_size import Granularity, Squash, Terms
+from samt_jax.visit import (
+    SamtRule,
+    SamtState,
+    block_table,
+    block_value_and_grad,
+    complete_rule,
+    init_state,
+    no_update,
+    visit_block,
+)
+
+# One function, or one for each visit of a sweep where visits have batches of their own.
+ValueFns = ValueFn | Sequence[ValueFn]
+
+
+def samt_sweep(
+    learning_rate: optax.ScalarOrSchedule = 0.2,
+    *,
+    granularity: Granularity = "scalar",
+    blocks: BlockRules | BlockTable | None = None,
+    frozen: str | Sequence[str] = (),
+    order: Order = "forward",
+    inner_steps: int | None = None,
+    eta_model: EtaModel | None = None,
+    shared_eta_model: bool = False,
+    element_head: Literal["factored", "dense"] = "factored",
+    kernel_layout: Literal["auto", "in_out", "out_in"] = "auto",
+    features: Features | None = None,
+    squash: Squash = "tanh",
+    proposal_max: float = 0.5,
+    mixing_weight: float | None = None,
+    terms: Terms = "both",
+    direction: optax.GradientTransformation | None = None,
+    meta_optimizer: optax.GradientTransformation | None = None,
+    schedule: optax.Schedule | None = None,
+    seed: int | Key = 0,
+) -> optax.GradientTransformationExtraArgs:
+    """SAMT, one whole alternating sweep an update.
+
+    Every block wants its own gradient, at the blocks before it already updated. The
+    incoming updates are therefore not read; `update` needs the keywords `value_fn`
+    (loss on the training batch) and `meta_value_fn` (loss on the meta-batch), functions
+    of the whole parameter tree. Either may be a sequence with one function a visit.
+
+    Args:
+      learning_rate: η0, or a schedule over sweeps.
+      granularity: Shape of the step sizes, see :func:`step_layout`.
+      blocks: What makes a block, see :func:`partition_blocks`.
+      frozen: Regular expressions of leaves never to change.
+      order: ``"forward"`` (the order in which `value_fn` uses the blocks, unless
+        `blocks` is a table, whose order is taken as it is), ``"backward"``,
+        ``"random"`` or every block's name once.
+      inner_steps: Consecutive visits to a block before the next, at least 1.
+      eta_model: Makes the eta model of a number of step sizes; `EtaMLP` by default.
+      shared_eta_model: One eta model for all blocks, whose step sizes must then have
+        the same shapes.
+      element_head: See :func:`step_layout`.
+      kernel_layout: See :func:`step_layout`.
+      features: What the eta model is told; `scaled_features()` by default.
+      squash: See :func:`step_sizes`.
+      proposal_max: End of the range of the proposal η̂.
+      mixing_weight: Fixes β; 1 gives a constant step of `learning_rate`.
+      terms: ``"both"``, ``"left"`` or ``"right"``, see :func:`step_sizes`.
+      direction: What the step size multiplies, any optax transformation of a block's
+        gradient (``optax.ema(0.9)``, ``optax.scale_by_adam()``); the gradient itself by
+        default.
+      meta_optimizer: Trains the eta models. By default Adam at 3e-5, which suits runs
+        of about 20,000 sweeps: the rate times the sweeps should be near 0.6.
+      schedule: A factor over sweeps for the whole step size.
+      seed: An integer or a key, for the eta models' weights and random orders.
+
+    Returns:
+      An optax transformation with a :class:`SamtState`.
+
+    Raises:
+      ValueError: A setting out of its range, with what is allowed.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, optax
+      >>> from samt_jax import samt_sweep
+      >>> params = {"first": {"w": jnp.ones((2, 2))}, "last": {"w": jnp.ones((2, 1))}}
+      >>> x, y = jnp.eye(2), jnp.array([[1.0], [-1.0]])
+      >>> def loss_fn(params, x, y):
+      ...     hidden = x @ params["first"]["w"]
+      ...     return jnp.mean((hidden @ params["last"]["w"] - y) ** 2)
+      >>> tx = samt_sweep(0.1)
+      >>> state = tx.init(params)
+      >>> value_fn = lambda params: loss_fn(params, x, y)
+      >>> for _ in range(20):
+      ...     updates, state = tx.update(
+      ...         params, state, params, value_fn=value_fn, meta_value_fn=value_fn
+      ...     )
+      ...     params = optax.apply_updates(params, updates)
+      >>> bool(value_fn(params) < 1.1)
+      True
+
+    Reference:
+      Yan et al., arXiv 2508.04193, Algorithms 1 to 3.
+    """
+    rule = complete_rule(locals())
+
+    def update_fn(
+        updates: PyTree,
+        state: SamtState,
+        params: Params | None = None,
+        *,
+        value_fn: ValueFns | None = None,
+        meta_value_fn: ValueFns | None = None,
+        **extra_args: Any,
+    ) -> tuple[PyTree, SamtState]:
+        del updates, extra_args
+        value_fn, meta_value_fn = _needed(
+            "samt_sweep", params, value_fn=value_fn, meta_value_fn=meta_value_fn
+        )
+        num_visits = len(block_table(rule, params).blocks) * rule.inner_steps
+        values = _one_a_visit("value_fn", value_fn, num_visits)
+        meta_values = _one_a_visit("meta_value_fn", meta_value_fn, num_visits)
+        table = block_table(rule, params, values[0])
+        sweep = _Sweep(params, no_update(params), state)
+        for index, value_now, meta_now in zip(
+            _visits_of_sweep(rule, table, state), values, meta_values, strict=True
+        ):
+            visit_now = functools.partial(
+                _visit_with_own_gradient,
+                rule=rule, value_fn=value_now, meta_value_fn=meta_now,
+            )  # fmt: skip
+            sweep = _on_block(table, index, visit_now, sweep)
+        count = optax.safe_increment(state.count)
+        return sweep.updates, sweep.state._replace(count=count)
+
+    return optax.GradientTransformationExtraArgs(
+        lambda params: init_state(rule, params), update_fn
+    )
+
+
+def samt(
+    learning_rate: optax.ScalarOrSchedule = 0.2,
+    *,
+    granularity: Granularity = "scalar",
+    blocks: BlockRules | BlockTable | None = None,
+    frozen: str | Sequence[str] = (),
+    order: Order = "forward",
+    inner_steps: int | None = None,
+    eta_model: EtaModel | None = None,
+    shared_eta_model: bool = False,
+    element_head: Literal["factored", "dense"] = "factored",
+    kernel_layout: Literal["auto", "in_out", "out_in"] = "auto",
+    features: Features | None = None,
+    squash: Squash = "tanh",
+    proposal_max: float = 0.5,
+    mixing_weight: float | None = None,
+    terms: Terms = "both",
+    direction: optax.GradientTransformation | None = None,
+    meta_optimizer: optax.GradientTransformation | None = None,
+    schedule: optax.Schedule | None = None,
+    seed: int | Key = 0,
+) -> optax.GradientTransformationExtraArgs:
+    """SAMT, one visit an update: as many updates as blocks make a sweep.
+
+    The incoming updates are the gradient on the training batch; those of the visited
+    block are used, and the other blocks' updates are zero. `update` needs the keyword
+    `meta_value_fn`, the loss on the meta-batch as a function of the parameters;
+    `value`, the loss on the training batch, is taken note of where it is given.
+
+    Args:
+      learning_rate: As all others, see :func:`samt_sweep`; schedules count sweeps.
+      granularity: Shape of the step sizes.
+      blocks: What makes a block.
+      frozen: Leaves never to change.
+      order: Order of the visits; forward order is that in which `meta_value_fn` uses
+        the blocks.
+      inner_steps: Consecutive updates that visit the same block.
+      eta_model: Makes the eta model.
+      shared_eta_model: One eta model for all blocks.
+      element_head: Kind of the element-wise head.
+      kernel_layout: Which axis of a kernel is its output.
+      features: What the eta model is told.
+      squash: The map into (0, 1).
+      proposal_max: End of the range of the proposal.
+      mixing_weight: Fixes β.
+      terms: Which components make the step size.
+      direction: What the step size multiplies.
+      meta_optimizer: Trains the eta models.
+      schedule: A factor for the whole step size.
+      seed: An integer or a key.
+
+    Returns:
+      An optax transformation with a :class:`SamtState`.
+
+    Raises:
+      ValueError: A setting out of its range, with what is allowed.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, optax
+      >>> from samt_jax import samt
+      >>> params = {"first": {"w": jnp.float32(2.0)}, "last": {"w": jnp.float32(1.0)}}
+      >>> loss_fn = lambda p: (p["first"]["w"] * p["last"]["w"] - 1.0) ** 2 / 2
+      >>> tx = samt(0.25, mixing_weight=1.0)
+      >>> updates, state = tx.update(
+      ...     jax.grad(loss_fn)(params), tx.init(params), params, meta_value_fn=loss_fn
+      ... )
+      >>> optax.apply_updates(params, updates)["first"]["w"]
+      Array(1.75, dtype=float32)
+
+    Reference:
+      Yan et al., arXiv 2508.04193, Algorithms 2 and 3.
+    """
+    rule = complete_rule(locals())
+
+    def update_fn(
+        updates: PyTree,
+        state: SamtState,
+        params: Params | None = None,
+        *,
+        meta_value_fn: ValueFn | None = None,
+        value: Scalar | None = None,
+        **extra_args: Any,
+    ) -> tuple[PyTree, SamtState]:
+        del extra_args
+        (meta_value_fn,) = _needed("samt", params, meta_value_fn=meta_value_fn)
+        table = block_table(rule, params, meta_value_fn)
+        visits = len(table.blocks) * rule.inner_steps
+        num_sweeps, position = jnp.divmod(state.count, visits)
+        index = _order_of_sweep(rule, table, state, num_sweeps)[
+            position // rule.inner_steps
+        ]
+        in_sweeps = state._replace(count=num_sweeps)
+
+        def visit(block: Block, operand: tuple) -> tuple[PyTree, SamtState]:
+            params, updates, state = operand
+            step, state = visit_block(
+                rule, block, params, value, get_block(updates, block), meta_value_fn,
+                state,
+            )  # fmt: skip
+            return replace_block(no_update(params), step), state
+
+        updates, visited = _on_block(table, index, visit, (params, updates, in_sweeps))
+        return updates, visited._replace(count=optax.safe_increment(state.count))
+
+    return optax.GradientTransformationExtraArgs(
+        lambda params: init_state(rule, params), update_fn
+    )
+
+
+class _Sweep(NamedTuple):
+    """A sweep under way: the parameters so far, what was added to them, the state."""
+
+    params: Params
+    updates: PyTree
+    state: SamtState
+
+
+def _visit_with_own_gradient(
+    block: Block,
+    sweep: _Sweep,
+    rule: SamtRule,
+    value_fn: ValueFn,
+    meta_value_fn: ValueFn,
+) -> _Sweep:
+    value, grads = block_value_and_grad(value_fn, sweep.params, block)
+    updates, state = visit_block(
+        rule, block, sweep.params, value, grads, meta_value_fn, sweep.state
+    )
+    so_far = optax.tree.add(get_block(sweep.updates, block), updates)
+    values = optax.apply_updates(get_block(sweep.params, block), updates)
+    return _Sweep(
+        replace_block(sweep.params, values), replace_block(sweep.updates, so_far), state
+    )
+
+
+def _on_block(
+    table: BlockTable,
+    index: int | Int[Array, ""],
+    visit: Callable[[Block, Any], Any],
+    operand: Any,
+) -> Any:
+    """Visits the block of this index, which only a random order leaves to run time."""
+    if isinstance(index, int):
+        return visit(table.blocks[index], operand)
+    branches = [functools.partial(visit, block) for block in table.blocks]
+    return jax.lax.switch(index, branches, operand)
+
+
+def _order_of_sweep(
+    rule: SamtRule, table: BlockTable, state: SamtState, num_sweeps: Int[Array, ""]
+) -> Int[Array, "num_blocks"]:
+    order = visiting_order(table, rule.order)
+    if order is not None:
+        return jnp.array(order)
+    key = jax.random.wrap_key_data(state.key)
+    key = jax.random.fold_in(key, num_sweeps)
+    return jax.random.permutation(key, len(table.blocks))
+
+
+def _visits_of_sweep(rule: SamtRule, table: BlockTable, state: SamtState) -> list[Any]:
+    known = visiting_order(table, rule.order)
+    order = _order_of_sweep(rule, table, state, state.count) if known is None else known
+    return [index for index in order for _ in range(rule.inner_steps)]
+
+
+def _one_a_visit(name: str, value_fn: ValueFns, num_visits: int) -> list[ValueFn]:
+    """The loss of each visit, where visits have batches of their own."""
+    if callable(value_fn):
+        return [value_fn] * num_visits
+    if len(value_fn) != num_visits:
+        raise ValueError(
+            f"{len(value_fn)} functions were given as {name} and a sweep makes "
+            f"{num_visits} visits; give one function, or one for every visit."
+        )
+    return list(value_fn)
+
+
+def _needed(who: str, params: Params | None, **functions: Any) -> tuple[Any, ...]:
+    """The functions that an update cannot do without, or an error that names them."""
+    if params is None:
+        raise ValueError(
+            f"{who} was updated without params; call update(grads, state, params, ...)."
+        )
+    missing = [name for name, value in functions.items() if value is None]
+    if missing:
+        call = ", ".join(f"{name}=..." for name in functions)
+        raise ValueError(
+            f"{who} was updated without {' and '.join(missing)}; call "
+            f"update(grads, state, params, {call})."
+        )
+    return tuple(functions.values())

@@ -1,0 +1,446 @@
+"""One visit of SAMT: the stages joined, and the state that they work on.
+
+A visit takes one gradient step on one block, of a size that the block's eta model
+chooses, and one step of that eta model on the loss of the block so updated (Algorithms
+2 and 3 of the paper):
+
+    grads       = gradient of value_fn with respect to the block
+    features    = mean, variance, max, min, norm of grads
+    β, η̂        = squash(eta_model(features))
+    step_size   = β * learning_rate + (1 - β) * η̂
+    candidate   = block - step_size * direction(grads)
+    meta_params = meta_optimizer step on meta_value_fn(params with candidate)
+    params      = params with candidate
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PyTree, UInt32
+
+from samt_jax.base import Key, Params, Scalar, ValueFn
+from samt_jax.blocks import (
+    Block,
+    BlockRules,
+    BlockTable,
+    BlockValues,
+    Order,
+    get_block,
+    order_by_first_use,
+    partition_blocks,
+    replace_block,
+    visiting_order,
+)
+from samt_jax.eta import EtaMLP, EtaModel
+from samt_jax.features import Features, scaled_features
+from samt_jax.meta import (
+    CAUSES,
+    MetaState,
+    all_finite,
+    block_updates,
+    first_failure,
+    keep_if,
+    meta_value_and_grad,
+    step_meta_params,
+)
+from samt_jax.step_size import (
+    CHOICES,
+    Granularity,
+    HeadSteps,
+    Squash,
+    StepLayout,
+    Terms,
+    check_choice,
+    spread_step_sizes,
+    step_layout,
+    step_sizes,
+)
+
+# The direction unless another is asked for: the gradient as it is.
+GRADIENT = optax.identity()
+
+
+class VisitInfo(NamedTuple):
+    """What the last visit to a block saw and did; for people, never read back.
+
+    All are float32 numbers of shape ``()`` unless said otherwise.
+
+    Attributes:
+      features: What was measured of the gradient, unscaled: for the five statistics
+        shape ``(5,)`` in the order of `FEATURE_NAMES`.
+      mixing_weight: Mean mixing weight β, in [0, 1].
+      proposal: Mean proposal η̂, in [0, proposal_max].
+      step_size: Mean step size taken; 0 where the visit was skipped.
+      step_size_min: Smallest step size taken.
+      step_size_max: Largest step size taken.
+      value: Loss on the training batch before the visit; NaN where it was not given.
+      meta_value: Loss on the meta-batch with the candidate in place.
+      cause: Index into `CAUSES` of what was not finite and had the visit skipped, or
+        -1, int32.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from samt_jax import samt
+      >>> tx, params = samt(0.25, mixing_weight=1.0), {"w": jnp.float32(2.0)}
+      >>> _, state = tx.update(
+      ...     params, tx.init(params), params, meta_value_fn=lambda p: p["w"] ** 2 / 2
+      ... )
+      >>> info = state.info["w"]
+      >>> float(info.step_size), float(info.meta_value)  # (2 - 0.25 * 2)² / 2
+      (0.25, 1.125)
+    """
+
+    features: Float[Array, "k"]
+    mixing_weight: Scalar
+    proposal: Scalar
+    step_size: Scalar
+    step_size_min: Scalar
+    step_size_max: Scalar
+    value: Scalar
+    meta_value: Scalar
+    cause: Int[Array, ""]
+
+
+class SamtState(NamedTuple):
+    """State of SAMT. Every dict has one entry a block, by its name.
+
+    Attributes:
+      count: Updates so far: visits of :func:`samt`, sweeps of :func:`samt_sweep`.
+      meta: Each block's eta model and its optimizer, changed at each of its visits; one
+        entry `"shared"` where all blocks share one.
+      direction: State of the direction's transformation, changed at each visit.
+      skipped: Visits that were skipped, by cause, shape ``(len(CAUSES),)``.
+      info: What the last visit saw and did.
+      key: Key data for random orders; never changes.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from samt_jax import samt
+      >>> state = samt().init({"w": jnp.ones(2)})
+      >>> int(state.count), list(state.meta)
+      (0, ['w'])
+    """
+
+    # optax's own name for it; that tuples have a method `count` is no matter.
+    count: Int[Array, ""]  # type: ignore[assignment]
+    meta: dict[str, MetaState]
+    direction: dict[str, optax.OptState]
+    skipped: dict[str, Int[Array, "c"]]
+    info: dict[str, VisitInfo]
+    key: UInt32[Array, "2"]
+
+
+class SamtRule(NamedTuple):
+    """The settings of :func:`samt_sweep`, whose arguments these are, made complete."""
+
+    learning_rate: optax.ScalarOrSchedule
+    granularity: Granularity
+    blocks: BlockRules | BlockTable | None
+    frozen: str | Sequence[str]
+    order: Order
+    inner_steps: int
+    eta_model: EtaModel
+    shared_eta_model: bool
+    element_head: Literal["factored", "dense"]
+    kernel_layout: Literal["auto", "in_out", "out_in"]
+    features: Features
+    squash: Squash
+    proposal_max: Float[Array, ""] | float
+    mixing_weight: Float[Array, ""] | float | None
+    terms: Terms
+    direction: optax.GradientTransformation
+    meta_optimizer: optax.GradientTransformation
+    schedule: optax.Schedule | None
+    seed: int | Key
+
+
+def visit_block(
+    rule: SamtRule,
+    block: Block,
+    params: Params,
+    value: Scalar | None,
+    grads: BlockValues,
+    meta_value_fn: ValueFn,
+    state: SamtState,
+) -> tuple[BlockValues, SamtState]:
+    """One visit: one gradient step on one block, and one step of its eta model.
+
+    Anything that is not finite (the losses, the gradient, the raw outputs of the eta
+    model, the candidate, the meta-gradient) leaves the block, its eta model and its
+    optimizers bit for bit as they were, and is counted by cause.
+
+    Args:
+      rule: The settings.
+      block: The block to visit.
+      params: All parameters, this block's and the fixed ones.
+      value: Loss on the training batch, if known.
+      grads: Its gradient with respect to the block.
+      meta_value_fn: Loss on the meta-batch as a function of all parameters.
+      state: The state, whose count is that of the sweeps completed.
+
+    Returns:
+      The block's updates, to be added to it, and the next state.
+    """
+    values = get_block(params, block)
+    layout = rule_layout(rule, values)
+    measured = rule.features.measure(grads)
+    directions, direction_state = rule.direction.update(
+        grads, state.direction[block.name], values
+    )
+
+    def objective(meta_params: PyTree) -> tuple[Scalar, tuple]:
+        # The meta-gradient flows through the step size only: gradient, features and
+        # direction are data here.
+        proposed = propose(rule, layout, meta_params, measured, state.count)
+        updates = block_updates(
+            values, directions, spread_step_sizes(proposed.heads, layout)
+        )
+        candidate = optax.apply_updates(values, updates)
+        meta_value = meta_value_fn(replace_block(params, candidate))
+        return meta_value, (proposed, updates, candidate)
+
+    meta = state.meta[meta_name(rule, block)]
+    meta_value, (proposed, updates, candidate), meta_grads = meta_value_and_grad(
+        objective, meta.params
+    )
+    visited = Visited(
+        value, measured, direction_state, proposed, all_finite(candidate), meta_value,
+        meta_grads,
+    )  # fmt: skip
+    ok, state = commit_visit(rule, block, state, visited)
+    return keep_if(ok, updates, no_update(updates)), state
+
+
+class Proposed(NamedTuple):
+    """What an eta model proposes for a block: squashed, composed; raw all finite?"""
+
+    heads: tuple[HeadSteps, ...]
+    raw_finite: Array
+
+
+class Visited(NamedTuple):
+    """All that a visit worked out before it is decided whether to keep it."""
+
+    value: Scalar | None
+    measured: Float[Array, "k"]
+    direction_state: optax.OptState
+    proposed: Proposed
+    candidate_finite: Array
+    meta_value: Scalar
+    meta_grads: PyTree
+
+
+def propose(
+    rule: SamtRule,
+    layout: StepLayout,
+    meta_params: PyTree,
+    measured: Float[Array, "k"],
+    num_sweeps: Int[Array, ""],
+) -> Proposed:
+    """Features → eta model → step sizes, at the rates of this sweep."""
+    model = rule.eta_model(layout.num_steps)
+    features = rule.features.present(measured)
+    outputs: Any = model.apply(meta_params, features)
+    raw_mixing_weight, raw_proposal = outputs
+    rate = rule.learning_rate
+    learning_rate = rate(num_sweeps) if callable(rate) else rate
+    factor = 1 if rule.schedule is None else rule.schedule(num_sweeps)
+    heads = step_sizes(
+        raw_mixing_weight,
+        raw_proposal,
+        layout,
+        factor * learning_rate,
+        squash=rule.squash,
+        proposal_max=factor * rule.proposal_max,
+        mixing_weight=rule.mixing_weight,
+        terms=rule.terms,
+    )
+    return Proposed(heads, all_finite((raw_mixing_weight, raw_proposal)))
+
+
+def commit_visit(
+    rule: SamtRule, block: Block, state: SamtState, visited: Visited
+) -> tuple[Array, SamtState]:
+    """Steps the eta model, and keeps the visit if all of it was finite.
+
+    Returns:
+      Whether the visit counts, and the next state.
+    """
+    name, owner = block.name, meta_name(rule, block)
+    meta = step_meta_params(state.meta[owner], visited.meta_grads, rule.meta_optimizer)
+    value = visited.value
+    checks = {
+        "loss": jnp.array(True) if value is None else jnp.isfinite(value),
+        "gradient": all_finite((visited.measured, visited.direction_state)),
+        "eta_output": visited.proposed.raw_finite,
+        "candidate": visited.candidate_finite,
+        "meta_loss": jnp.isfinite(visited.meta_value),
+        "meta_gradient": all_finite(visited.meta_grads),
+        "meta_update": all_finite(meta),
+    }
+    cause = first_failure(checks)
+    ok = cause < 0
+    state = state._replace(
+        meta=state.meta | {owner: keep_if(ok, meta, state.meta[owner])},
+        direction=state.direction
+        | {name: keep_if(ok, visited.direction_state, state.direction[name])},
+        skipped=state.skipped
+        | {name: state.skipped[name] + (jnp.arange(len(CAUSES)) == cause)},
+        info=state.info | {name: _describe(visited, cause)},
+    )
+    return ok, state
+
+
+def init_state(rule: SamtRule, params: Params) -> SamtState:
+    """The state before the first visit: one eta model a block, at its start."""
+    table = block_table(rule, params)
+    visiting_order(table, rule.order)  # Refuses an unknown one at once.
+    seed = jnp.asarray(rule.seed)
+    is_key = jnp.issubdtype(seed.dtype, jax.dtypes.prng_key)
+    key = seed if is_key else jax.random.key(seed)
+    key, eta_key = jax.random.split(key)
+    meta, direction, info = {}, {}, {}
+    num_steps = {}
+    for index, block in enumerate(table.blocks):
+        values = get_block(params, block)
+        layout = rule_layout(rule, values)
+        num_steps[block.name] = layout.num_steps
+        zeros = jax.tree.map(jnp.zeros_like, values)
+        measured = rule.features.measure(zeros)
+        if meta_name(rule, block) not in meta:
+            meta_params = rule.eta_model(layout.num_steps).init(
+                jax.random.fold_in(eta_key, index), rule.features.present(measured)
+            )
+            opt_state = rule.meta_optimizer.init(meta_params)
+            meta[meta_name(rule, block)] = MetaState(meta_params, opt_state)
+        direction[block.name] = rule.direction.init(values)
+        info[block.name] = _no_visit(measured)
+    if rule.shared_eta_model and len(set(num_steps.values())) > 1:
+        raise ValueError(
+            f"One eta model cannot serve blocks with different numbers of step sizes, "
+            f"{num_steps}; take granularity='scalar' or shared_eta_model=False."
+        )
+    skipped = {name: jnp.zeros(len(CAUSES), jnp.int32) for name in table.names}
+    return SamtState(
+        jnp.zeros((), jnp.int32), meta, direction, skipped, info,
+        jax.random.key_data(key),
+    )  # fmt: skip
+
+
+def block_table(
+    rule: SamtRule, params: Params, value_fn: ValueFn | None = None
+) -> BlockTable:
+    """The blocks in forward order: a table as it was given, else by use in the loss."""
+    table = partition_blocks(params, rule.blocks, frozen=rule.frozen)
+    if isinstance(rule.blocks, BlockTable) or value_fn is None:
+        return table
+    return order_by_first_use(table, value_fn, params)
+
+
+def block_value_and_grad(
+    value_fn: ValueFn, params: Params, block: Block
+) -> tuple[Scalar, BlockValues]:
+    """The loss and its gradient with respect to one block, all others fixed."""
+
+    def value_of_block(values: BlockValues) -> Scalar:
+        return value_fn(replace_block(params, values))
+
+    return jax.value_and_grad(value_of_block)(get_block(params, block))
+
+
+def rule_layout(rule: SamtRule, values: BlockValues) -> StepLayout:
+    """How the rule shapes this block's step sizes."""
+    return step_layout(
+        values,
+        rule.granularity,
+        element_head=rule.element_head,
+        kernel_layout=rule.kernel_layout,
+    )
+
+
+def meta_name(rule: SamtRule, block: Block) -> str:
+    """Under which name a block's eta model is kept."""
+    return "shared" if rule.shared_eta_model else block.name
+
+
+def complete_rule(settings: dict[str, Any]) -> SamtRule:
+    """Checks settings and fills in those that were left to the library."""
+    rule = SamtRule(**settings)
+    inner_steps = 1 if rule.inner_steps is None else rule.inner_steps
+    if isinstance(inner_steps, int) and inner_steps < 1:
+        raise ValueError(f"inner_steps is {inner_steps}; it must be at least 1.")
+    for setting in CHOICES:
+        check_choice(setting, getattr(rule, setting))
+    return rule._replace(
+        inner_steps=inner_steps,
+        eta_model=EtaMLP if rule.eta_model is None else rule.eta_model,
+        features=rule.features or scaled_features(),
+        direction=rule.direction or GRADIENT,
+        meta_optimizer=rule.meta_optimizer or optax.flatten(optax.adam(3e-5)),
+    )
+
+
+def no_update(tree: PyTree) -> PyTree:
+    """Zeros to add, negative ones: ``-0.0 + 0.0`` would turn a bit."""
+    return jax.tree.map(lambda leaf: jnp.full_like(leaf, -0.0), tree)
+
+
+def _describe(visited: Visited, cause: Int[Array, ""]) -> VisitInfo:
+    heads = visited.proposed.heads
+    steps = [head.step_size for head in heads]
+    ok = cause < 0
+
+    def number(value: Array | float) -> Scalar:
+        return jnp.asarray(value, jnp.float32)
+
+    return VisitInfo(
+        features=visited.measured.astype(jnp.float32),
+        mixing_weight=number(_mean(heads, lambda head: (head.mixing_weight,))),
+        proposal=number(_mean(heads, lambda head: (head.proposal,))),
+        step_size=number(jnp.where(ok, _mean(heads, lambda head: head.summands), 0.0)),
+        step_size_min=number(
+            jnp.where(ok, functools.reduce(jnp.minimum, map(jnp.min, steps)), 0.0)
+        ),
+        step_size_max=number(
+            jnp.where(ok, functools.reduce(jnp.maximum, map(jnp.max, steps)), 0.0)
+        ),
+        value=number(jnp.nan if visited.value is None else visited.value),
+        meta_value=number(visited.meta_value),
+        cause=cause,
+    )
+
+
+def _mean(
+    heads: tuple[HeadSteps, ...],
+    products_of: Callable[[HeadSteps], tuple[tuple[Array, ...], ...]],
+) -> Array:
+    """The mean over all step sizes of sums of products of factors.
+
+    The mean of an outer product is the product of its factors' means.
+    """
+    total, size = jnp.zeros(()), 0
+    for head in heads:
+        means = [math.prod(map(jnp.mean, factors)) for factors in products_of(head)]
+        head_size = math.prod(jnp.broadcast_shapes(*map(jnp.shape, head.proposal)))
+        total, size = total + head_size * sum(means), size + head_size
+    return total / size
+
+
+def _no_visit(measured: Float[Array, "k"]) -> VisitInfo:
+    zero = jnp.zeros((), jnp.float32)
+    return VisitInfo(
+        jnp.zeros(measured.shape, jnp.float32),
+        zero,
+        zero,
+        zero,
+        zero,
+        zero,
+        zero,
+        zero,
+        jnp.full((), -1, jnp.int32),
+    )

@@ -1,0 +1,185 @@
+"""The table of public algorithms; `test_contract.py` holds every row to the contract.
+
+A transformation is a row of `TRANSFORMATIONS`; a method with a memory of the data is a
+row of `ALGORITHMS` alone. A row carries all that its method needs, so that no test asks
+which one it has.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from samt_jax import Algorithm, Batches, BatchSpec, from_optax
+from samt_jax.baselines import (
+    adam_hd,
+    adam_level,
+    dante,
+    newton_lr,
+    sgd_hd,
+    sgd_level,
+    sgdn_hd,
+    ultimate,
+)
+
+
+class Problem(NamedTuple):
+    """A tiny problem whose smallest loss is known.
+
+    Attributes:
+      init_params: Parameters from a key.
+      loss_fn: ``loss_fn(params, batch)``.
+      batch: The batch of an index; all have the same minimizer.
+      minimum: The smallest loss, on any batch.
+    """
+
+    init_params: Callable[[Any], Any]
+    loss_fn: Callable[[Any, Any], Any]
+    batch: Callable[[int], Any]
+    minimum: float
+
+    def batches(self, spec: BatchSpec, step: int = 0) -> Batches:
+        """What a step gets to see: batches of its own."""
+        several = [self.batch(100 * step + i) for i in range(spec.num_train)]
+        if spec.num_train == 1:
+            return Batches(several[0], self.batch(100 * step + 50))
+        train = jax.tree.map(lambda *leaves: jnp.stack(leaves), *several)
+        return Batches(train, train)
+
+
+def _init_two_layers(key):
+    keys = jax.random.split(key)
+    return {
+        "first": {"kernel": jax.random.normal(keys[0], (3, 2)), "bias": jnp.zeros(2)},
+        "last": {"kernel": jax.random.normal(keys[1], (2, 2)), "bias": jnp.ones(2)},
+    }
+
+
+def _two_layers_outputs(params, x):
+    first, last = params["first"], params["last"]
+    hidden = x @ first["kernel"] + first["bias"][None]
+    return hidden + x[:, :2] @ last["kernel"] + last["bias"][None]
+
+
+def _two_layers_loss(params, batch):
+    x, y = batch
+    return jnp.mean((_two_layers_outputs(params, x) - y) ** 2)
+
+
+def _two_layers_batch(index):
+    x = jax.random.normal(jax.random.key(1000 + index), (16, 3))
+    teacher = _init_two_layers(jax.random.key(7))
+    return x, _two_layers_outputs(teacher, x)
+
+
+# Least squares in two blocks, with a teacher: convex, and its minimum is 0.
+LEAST_SQUARES = Problem(_init_two_layers, _two_layers_loss, _two_layers_batch, 0.0)
+
+
+class Transformation(NamedTuple):
+    """A row of the table: an optax transformation.
+
+    Attributes:
+      name: What the tests call it.
+      factory: Makes the transformation.
+      settings: Its arguments.
+      batch_spec: What it needs to see.
+      static: Settings that shape the program and cannot be traced.
+    """
+
+    name: str
+    factory: Callable[..., Any]
+    settings: dict[str, Any]
+    batch_spec: BatchSpec = BatchSpec()
+    static: tuple[str, ...] = ()
+
+
+class Row(NamedTuple):
+    """A row of the table: an algorithm on a tiny problem.
+
+    Attributes:
+      name: What the tests call it.
+      make: The algorithm for a loss.
+      problem: The problem.
+      num_steps: Steps after which it has to be at the minimum.
+    """
+
+    name: str
+    make: Callable[[Any], Algorithm]
+    problem: Problem = LEAST_SQUARES
+    num_steps: int = 400
+
+
+def _algorithm_row(row: Transformation) -> Row:
+    return Row(
+        row.name,
+        lambda loss_fn: from_optax(
+            row.factory(**row.settings), loss_fn, row.batch_spec
+        ),
+    )
+
+
+def _decay(count):
+    return 0.3 / (count + 1)
+
+
+TRANSFORMATIONS = (
+    Transformation("sgd", optax.sgd, {"learning_rate": 0.1}),
+    Transformation("momentum", optax.sgd, {"learning_rate": 0.02, "momentum": 0.9}),
+    Transformation("adam", optax.adam, {"learning_rate": 0.03}),
+    Transformation(
+        "sgd-hd", sgd_hd, {"learning_rate": 0.02, "hyper_learning_rate": 1e-3}
+    ),
+    Transformation(
+        "sgd-hd-multiplicative", sgd_hd,
+        {"learning_rate": 0.02, "hyper_learning_rate": 0.02, "rule": "multiplicative"},
+    ),
+    Transformation(
+        "sgd-hd-transition", sgd_hd,
+        {"learning_rate": 0.02, "hyper_learning_rate": 1e-3,
+         "final_learning_rate": 0.1},
+    ),
+    Transformation(
+        "sgdn-hd", sgdn_hd, {"learning_rate": 0.01, "hyper_learning_rate": 1e-5}
+    ),
+    Transformation(
+        "adam-hd", adam_hd, {"learning_rate": 0.03, "hyper_learning_rate": 1e-5}
+    ),
+    Transformation(
+        "adam-hd-as-authors-code", adam_hd,
+        {"learning_rate": 0.03, "hyper_learning_rate": 1e-5, "weight_decay": 1e-6,
+         "tensor_by_tensor": True, "fold_epsilon": True},
+    ),
+    Transformation(
+        "ultimate", ultimate, {"levels": [adam_level(0.03), sgd_level(1e-4)]}
+    ),
+    Transformation(
+        "ultimate-of-three", ultimate,
+        {"levels": [sgd_level(0.02, 0.5, per_tensor=True), adam_level(1e-3),
+                    sgd_level(1e-6)]},
+    ),
+    Transformation(
+        "newton-lr", newton_lr,
+        {"learning_rate": 0.05, "window": 5, "direction": optax.trace(0.5),
+         "hyper_learning_rate": 0.1},
+        static=("window", "direction"),
+    ),
+    Transformation(
+        "newton-lr-safeguarded", newton_lr,
+        {"learning_rate": 0.05, "window": 5, "safeguard": True},
+        static=("window",),
+    ),
+    Transformation(
+        "dante", dante, {"learning_rate": _decay, "num_updates": 3},
+        BatchSpec(num_train=6), static=("num_updates",),
+    ),
+    Transformation(
+        "dante-gd", dante,
+        {"learning_rate": 0.05, "num_updates": 2, "normalize": False, "keep": "best"},
+        static=("num_updates",),
+    ),
+)  # fmt: skip
+
+ALGORITHMS = tuple(_algorithm_row(row) for row in TRANSFORMATIONS)

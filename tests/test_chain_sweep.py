@@ -1,0 +1,260 @@
+"""The chain engine gives the iterates of the general one."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from samt_jax import (
+    Batches,
+    Chain,
+    EtaMLP,
+    convolution,
+    dense,
+    raw_gradient_features,
+    samt_algorithm,
+    scaled_features,
+)
+
+# With 9 examples 40 -> 50 takes the Gram path, 50 -> 3 the product.
+NUM_EXAMPLES, NUM_BATCHES = 9, 21
+
+
+def activate(pre_activations):
+    return jax.nn.leaky_relu(pre_activations)
+
+
+def pool(images):
+    window = (1, 2, 2, 1)
+    return jax.lax.reduce_window(images, -jnp.inf, jax.lax.max, window, window, "VALID")
+
+
+def cross_entropy(outputs, targets):
+    return optax.softmax_cross_entropy_with_integer_labels(outputs, targets)
+
+
+def dense_chain(widths):
+    last = len(widths) - 2
+    layers = [dense(f"Dense_{i}", activate) for i in range(last)]
+    return Chain((*layers, dense(f"Dense_{last}")), cross_entropy)
+
+
+def dense_params(widths, use_bias=True):
+    rng, params = np.random.default_rng(0), {}
+    for i, (num_in, num_out) in enumerate(itertools.pairwise(widths)):
+        params[f"Dense_{i}"] = {"kernel": rng.normal(size=(num_in, num_out)) * 0.2}
+        if use_bias:
+            params[f"Dense_{i}"]["bias"] = rng.normal(size=num_out) * 0.1
+    return params
+
+
+def convolutional():
+    rng = np.random.default_rng(1)
+    layers = (
+        convolution("Conv_0", lambda z: activate(pool(z))),
+        convolution("Conv_1", lambda z: activate(z).reshape(z.shape[0], -1)),
+        dense("Dense_0"),
+    )
+    params = {
+        "Conv_0": {"kernel": rng.normal(size=(3, 3, 1, 4)), "bias": rng.normal(size=4)},
+        "Conv_1": {"kernel": rng.normal(size=(3, 3, 4, 3)), "bias": rng.normal(size=3)},
+        "Dense_0": {"kernel": rng.normal(size=(27, 3)), "bias": rng.normal(size=3)},
+    }
+    params = jax.tree.map(lambda leaf: 0.3 * leaf, params)
+    return Chain(layers, cross_entropy), params, (6, 6, 1)
+
+
+def stream(shape, num_examples=NUM_EXAMPLES):
+    rng = np.random.default_rng(2)
+    inputs = rng.normal(size=(NUM_BATCHES, num_examples, *shape))
+    return inputs, rng.integers(0, 3, size=(NUM_BATCHES, num_examples))
+
+
+def meta_of(batches, step, reading):
+    inputs, targets = batches
+    if reading == "next":
+        return inputs[step + 1], targets[step + 1]
+    if reading == "held_out":
+        return inputs[-1 - step], targets[-1 - step]
+    stride = 2 if reading == "strided" else 1
+    return inputs[step][::stride], targets[step][::stride]
+
+
+def sweep(engine, chain, params, batches, reading, num_sweeps, **settings):
+    eta_model = functools.partial(EtaMLP, width=8, param_dtype=jnp.float64)
+    settings = {
+        "eta_model": eta_model, "meta_optimizer": optax.sgd(0.1), **settings,
+    }  # fmt: skip
+    algorithm = samt_algorithm(
+        chain, 0.1, meta_batch=reading, engine=engine, **settings
+    )
+    key, step_fn = jax.random.key(0), jax.jit(algorithm.step)
+    params = jax.tree.map(jnp.asarray, params)
+    inputs, targets = batches
+    state = algorithm.init(params, Batches((inputs[0], targets[0])), key)
+    for step in range(num_sweeps):
+        seen = Batches((inputs[step], targets[step]), meta_of(batches, step, reading))
+        params, state, info = step_fn(params, state, seen, key)
+    return params, info, state
+
+
+def assert_same_iterates(chain, params, batches, reading, num_sweeps=20, **settings):
+    with jax.numpy_rank_promotion("allow"):
+        general, chained = (
+            sweep(engine, chain, params, batches, reading, num_sweeps, **settings)[:2]
+            for engine in ("general", "chain")
+        )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10),
+        general[0],
+        chained[0],
+    )
+    # Diagnostics are kept in float32.
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+        general[1],
+        chained[1],
+    )
+    moved = jax.tree.map(
+        lambda a, b: float(jnp.max(jnp.abs(a - b))), params, chained[0]
+    )
+    assert min(jax.tree.leaves(moved)) > 1e-6
+
+
+@pytest.fixture(autouse=True)
+def in_float64(x64):
+    """Rounding must not hide a difference."""
+
+
+@pytest.mark.parametrize("granularity", ["scalar", "row", "column", "element"])
+@pytest.mark.parametrize("reading", ["same", "strided", "next", "held_out"])
+def test_two_layers_have_the_iterates_of_the_general_engine(granularity, reading):
+    widths = (40, 50, 3)
+    assert_same_iterates(
+        dense_chain(widths), dense_params(widths), stream((40,)), reading,
+        granularity=granularity,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "granularity, reading",
+    [("scalar", "strided"), ("row", "next"), ("column", "next"), ("element", "same")],
+)
+def test_convolutions_have_the_iterates_of_the_general_engine(granularity, reading):
+    chain, params, shape = convolutional()
+    assert_same_iterates(
+        chain, params, stream(shape), reading, granularity=granularity,
+        proposal_max=0.1,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("widths", [(40, 50, 30, 3), (20, 24, 24, 24, 24, 3)])
+@pytest.mark.parametrize(
+    "granularity, reading", [("scalar", "next"), ("column", "strided")]
+)
+def test_deeper_nets_have_the_iterates_of_the_general_engine(
+    widths, granularity, reading
+):
+    assert_same_iterates(
+        dense_chain(widths), dense_params(widths), stream(widths[:1]), reading,
+        granularity=granularity,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"direction": optax.ema(0.9)},
+        {"direction": optax.scale_by_adam(), "proposal_max": 0.01},
+        {"squash": "sigmoid", "terms": "right"},
+        {"terms": "left"},
+        {"mixing_weight": 1.0},
+        {"granularity": "element", "mixing_weight": 0.5},
+        {"granularity": "element", "element_head": "dense"},
+        {"features": scaled_features(keep=("norm", "max"), log_scale=None)},
+        {"features": raw_gradient_features()},
+        {"schedule": optax.cosine_decay_schedule(1.0, 10)},
+        {"shared_eta_model": True},
+        {"granularity": lambda path, shape: (1,) * len(shape)},
+    ],
+    ids=lambda settings: "-".join(settings),
+)
+def test_every_setting_has_the_iterates_of_the_general_engine(settings):
+    widths = (20, 25, 3)
+    assert_same_iterates(
+        dense_chain(widths), dense_params(widths), stream((20,), 5), "next",
+        num_sweeps=5, **settings,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("granularity", ["row", "column"])
+def test_without_biases(granularity):
+    widths = (40, 50, 3)
+    assert_same_iterates(
+        dense_chain(widths), dense_params(widths, use_bias=False), stream((40,)),
+        "strided", num_sweeps=5, granularity=granularity,
+    )  # fmt: skip
+
+
+def test_a_stream_that_breaks_its_promise_still_gives_the_right_iterates():
+    widths, batches = (40, 50, 3), stream((40,))
+    # Every second batch comes twice: what was announced as next is not what comes.
+    order = np.repeat(np.arange(0, NUM_BATCHES, 2), 2)[:NUM_BATCHES]
+    inputs, targets = (leaf[order] for leaf in batches)
+    announced = stream((40,))
+
+    def run(engine):
+        algorithm = samt_algorithm(
+            dense_chain(widths), 0.1, meta_batch="next", engine=engine,
+            eta_model=functools.partial(EtaMLP, param_dtype=jnp.float64),
+        )  # fmt: skip
+        params = jax.tree.map(jnp.asarray, dense_params(widths))
+        state = algorithm.init(params, Batches((inputs[0], targets[0])), None)
+        step_fn = jax.jit(lambda p, s, b: algorithm.step(p, s, b, None))
+        for step in range(6):
+            meta = (announced[0][step], announced[1][step])
+            seen = Batches((inputs[step], targets[step]), meta)
+            params, state, _ = step_fn(params, state, seen)
+        return params
+
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10),
+        run("general"),
+        run("chain"),
+    )
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", ["train", "meta"])
+def test_what_is_not_finite_changes_nothing_and_is_counted_alike(bad, where):
+    widths = (40, 50, 3)
+    inputs, targets = stream((40,))
+    inputs[0 if where == "train" else 1][0, 0] = bad
+    start = jax.tree.map(jnp.asarray, dense_params(widths))
+    counted = []
+    for engine in ("general", "chain"):
+        params, _, state = sweep(
+            engine, dense_chain(widths), start, (inputs, targets), "next", 1
+        )
+        state = state if engine == "general" else state.samt
+        jax.tree.map(np.testing.assert_array_equal, params, start)
+        counted.append(state.skipped)
+    jax.tree.map(np.testing.assert_array_equal, *counted)
+    assert all(int(jnp.sum(counts)) == 1 for counts in counted[0].values())
+
+
+def test_bfloat16_activations_stay_close():
+    widths, batches = (40, 50, 3), stream((40,))
+    plain, _, _ = sweep(
+        "chain", dense_chain(widths), dense_params(widths), batches, "next", 5
+    )
+    rough, _, _ = sweep(
+        "chain", dense_chain(widths), dense_params(widths), batches, "next", 5,
+        activation_dtype=jnp.bfloat16,
+    )  # fmt: skip
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=0.03), plain, rough)
+    assert jax.tree.leaves(rough)[0].dtype == jax.tree.leaves(plain)[0].dtype

@@ -1,0 +1,115 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from problems import BAD, assert_same_bits
+
+from samt_jax.meta import (
+    CAUSES,
+    MetaState,
+    all_finite,
+    block_updates,
+    first_failure,
+    keep_if,
+    meta_value_and_grad,
+    step_meta_params,
+)
+
+
+def test_an_update_is_minus_step_size_times_direction():
+    values = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}
+    directions = {"kernel": jnp.arange(6.0).reshape(2, 3), "bias": jnp.arange(3.0)}
+    row = jnp.array([0.5, 1.0, 2.0])
+    updates = block_updates(
+        values, directions, {"kernel": row.reshape(1, 3), "bias": row}
+    )
+    np.testing.assert_array_equal(updates["kernel"], [[0, -1, -4], [-1.5, -4, -10]])
+    np.testing.assert_array_equal(updates["bias"], [0, -1, -4])
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_an_update_has_the_dtype_of_its_leaf(dtype):
+    half = {"w": jnp.ones(2, dtype)}
+    assert block_updates(half, half, {"w": jnp.float32(0.5)})["w"].dtype == dtype
+
+
+def test_worked_example_of_two_scalar_blocks():
+    # f(a, b) = (ab - 1)²/2 at a = 2, b = 1: g = 1, candidate 1.75, g' = 0.75.
+    def f(a, b):
+        return (a * b - 1) ** 2 / 2
+
+    a, b = {"a": jnp.float32(2.0)}, jnp.float32(1.0)
+    grads = jax.grad(lambda a: f(a["a"], b))(a)
+
+    def objective(step_size):
+        updates = block_updates(a, grads, {"a": step_size})
+        candidate = optax.apply_updates(a, updates)
+        return f(candidate["a"], b), candidate
+
+    value, candidate, slope = meta_value_and_grad(objective, jnp.float32(0.25))
+    assert grads["a"] == 1 and candidate["a"] == 1.75
+    assert value == jnp.float32(0.75**2 / 2)
+    assert slope == -0.75
+
+
+def test_meta_optimizer_descends_and_keeps_its_state():
+    optimizer = optax.sgd(0.5, momentum=0.9)
+    params = {"w": jnp.array([1.0, 2.0])}
+    state = MetaState(params, optimizer.init(params))
+    for _ in range(2):
+        state = step_meta_params(state, {"w": jnp.array([1.0, 0.0])}, optimizer)
+    # Steps of 0.5 and 0.5 * (1 + 0.9).
+    np.testing.assert_allclose(state.params["w"], [1 - 0.5 - 0.95, 2], rtol=1e-6)
+
+
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("leaf", ["small", "large", "half", "number"])
+def test_all_finite_finds_one_bad_entry_in_any_leaf(bad, leaf):
+    tree = {
+        "small": jnp.ones((3, 2)),
+        "large": jnp.ones((2**14 + 1,)),
+        "half": jnp.ones(2, jnp.bfloat16),
+        "number": jnp.float32(1.0),
+        "count": jnp.arange(3),
+    }
+    finite = jax.jit(all_finite)
+    assert finite(tree)
+    flat = jnp.ravel(tree[leaf])
+    tree[leaf] = flat.at[flat.size - 1].set(bad).reshape(tree[leaf].shape)
+    assert not finite(tree)
+
+
+@pytest.mark.parametrize("size", [3, 2**14 + 1])
+def test_entries_whose_sum_overflows_are_finite(size):
+    assert jax.jit(all_finite)(jnp.full(size, 3e38))
+    assert jax.jit(all_finite)(jnp.full(size, 60000, jnp.float16))
+
+
+def test_a_tree_without_numbers_is_finite():
+    assert all_finite({})
+    assert all_finite({"count": jnp.arange(2)})
+
+
+def test_the_first_failure_is_named():
+    good = {cause: jnp.array(True) for cause in CAUSES}
+    assert first_failure(good) == -1
+    for index, cause in enumerate(CAUSES):
+        assert first_failure(good | {cause: jnp.array(False)}) == index
+    last_two = {cause: jnp.array(False) for cause in CAUSES[-2:]}
+    assert CAUSES[int(first_failure(good | last_two))] == CAUSES[-2]
+
+
+def test_what_is_kept_is_kept_to_the_bit():
+    old = {"w": jnp.array([-0.0, 1.0, jnp.nan]), "count": jnp.int32(3)}
+    new = {"w": jnp.array([0.0, jnp.inf, 2.0]), "count": jnp.int32(4)}
+    keep = jax.jit(keep_if)
+    assert_same_bits(keep(jnp.array(False), new, old), old)
+    assert_same_bits(keep(jnp.array(True), new, old), new)
+
+
+def test_stages_do_not_change_dtypes_silently(strict_promotion):
+    values = {"w": jnp.ones((2, 2))}
+    updates = block_updates(values, values, {"w": jnp.float32(0.1)})
+    assert all_finite((updates, jnp.int32(1)))
+    assert keep_if(all_finite(updates), updates, values)["w"].dtype == jnp.float32

@@ -1,0 +1,209 @@
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from samt_jax.base import Batches, BatchSpec, from_optax
+from samt_jax.optimizers import META_DISTANCE, OPTIMIZERS, make_optimizer
+from samt_jax.samt import samt_sweep
+
+
+def loss_fn(params, batch):
+    """Of one block, so that a sweep compiles fast."""
+    inputs, targets = batch
+    outputs = inputs @ params["only"]["kernel"] + params["only"]["bias"][None, :]
+    return jnp.mean((outputs - targets) ** 2)
+
+
+@pytest.fixture(scope="module")
+def start():
+    rng = np.random.default_rng(0)
+    kernel = jnp.array(rng.normal(size=(3, 2)), jnp.float32)
+    params = {"only": {"kernel": kernel, "bias": jnp.zeros(2)}}
+    inputs = jnp.array(rng.normal(size=(8, 3)), jnp.float32)
+    return params, (inputs, inputs[:, :2])
+
+
+def train(algorithm, params, batch, num_steps):
+    several = algorithm.batch_spec.num_train
+    if several > 1:
+        batch = jax.tree.map(lambda leaf: jnp.stack([leaf] * several), batch)
+    batches = Batches(batch, batch)
+    key = jax.random.key(0)
+    state = algorithm.init(params, batches, key)
+    step = jax.jit(algorithm.step)
+    for _ in range(num_steps):
+        params, state, _ = step(params, state, batches, key)
+    return params
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_default_settings_lower_the_loss(name, start):
+    params, batch = start
+    algorithm = make_optimizer(name)(loss_fn, jax.random.key(0), 300)
+    trained = train(algorithm, params, batch, 300)
+    assert loss_fn(trained, batch) < 0.99 * loss_fn(params, batch)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_row_takes_its_learning_rate(name, start):
+    one, other = (
+        train(
+            make_optimizer(name, **settings)(loss_fn, jax.random.key(0), 5), *start, 5
+        )
+        for settings in ({}, {"learning_rate": OPTIMIZERS[name].learning_rate / 3})
+    )
+    assert not np.allclose(one["only"]["kernel"], other["only"]["kernel"], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, row in OPTIMIZERS.items() if "schedule" in row.takes]
+)
+@pytest.mark.parametrize("schedule", ["cosine", "step"])
+def test_schedule_slows_the_end_of_a_run(name, schedule, start):
+    def last_move(schedule):
+        make = make_optimizer(name, schedule=schedule)
+        algorithm = make(loss_fn, jax.random.key(0), 21)
+        params = [train(algorithm, *start, n) for n in (20, 21)]
+        difference = jax.tree.map(jnp.subtract, *params)
+        return optax.tree.norm(difference)
+
+    assert last_move(schedule) < 0.5 * last_move("constant")
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", [1, 1, 1, 1, 1]),
+        ("cosine", [1, (2 + 2**0.5) / 4, 0.5, (2 - 2**0.5) / 4, 0]),
+        ("step", [1, 1, 0.1, 0.01, 0.01]),
+    ],
+)
+def test_schedule_by_hand(schedule, expected):
+    """SGD on a slope of one moves by the learning rate itself."""
+    make = make_optimizer("sgd", learning_rate=2.0, schedule=schedule)
+    algorithm = make(lambda params, batch: params, jax.random.key(0), 8)
+    params, batches, key = jnp.zeros(()), Batches(()), jax.random.key(0)
+    state, moves = algorithm.init(params, batches, key), []
+    for _ in range(9):
+        moved, state, _ = algorithm.step(params, state, batches, key)
+        moves.append(float(params - moved))
+        params = moved
+    np.testing.assert_allclose(moves[::2], 2 * np.array(expected), atol=1e-6)
+
+
+def test_samt_row_is_the_sweep_with_its_settings(start):
+    settings = {
+        "learning_rate": 0.05, "squash": "sigmoid", "terms": "right",
+        "proposal_max": 0.2, "inner_steps": 2,
+    }  # fmt: skip
+    key = jax.random.key(3)
+    named = make_optimizer(
+        "samt-r", meta_learning_rate=1e-2, meta_batch="same", **settings
+    )(loss_fn, key, 10)
+    by_hand = from_optax(
+        samt_sweep(
+            **settings,
+            granularity="row",
+            meta_optimizer=optax.flatten(optax.adam(1e-2)),
+            seed=key,
+        ),
+        loss_fn,
+        BatchSpec(1, "same"),
+    )
+    assert named.batch_spec == by_hand.batch_spec
+    jax.tree.map(
+        lambda a, b: np.testing.assert_array_equal(a, b),
+        train(named, *start, 4),
+        train(by_hand, *start, 4),
+    )
+
+
+def outcome(start, **settings):
+    make = make_optimizer("samt-s", **settings)
+    algorithm = make(loss_fn, jax.random.key(0), 100)
+    return train(algorithm, *start, 20), algorithm.batch_spec
+
+
+@pytest.fixture(scope="module")
+def usual(start):
+    return outcome(start)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"direction": "momentum"},
+        {"direction": "adam"},
+        {"direction": optax.ema(0.5)},
+        {"feature_scale": 0.0},
+        {"feature_scale": 1e-3},
+        {"features": ("norm",)},
+        {"frozen": ("only/bias",)},
+        {"mixing_weight": 1.0},
+        {"meta_learning_rate": 0.5},
+        {"num_train": 2},
+    ],
+    ids=lambda settings: "-".join(map(str, settings)),
+)
+def test_samt_setting_reaches_the_sweep(settings, start, usual):
+    trained, spec = outcome(start, **settings)
+    if "num_train" in settings:
+        assert (spec.num_train, usual[1].num_train) == (2, 1)
+    else:
+        pairs = zip(jax.tree.leaves(trained), jax.tree.leaves(usual[0]), strict=True)
+        assert not all((a == b).all() for a, b in pairs)
+
+
+def test_meta_learning_rate_is_a_fixed_distance_over_the_run(start, usual):
+    explicit, _ = outcome(start, meta_learning_rate=META_DISTANCE / 100)
+    jax.tree.map(np.testing.assert_array_equal, explicit, usual[0])
+
+
+def test_schedule_free_shows_the_averaged_iterate():
+    tx = optax.contrib.schedule_free_adamw(0.1)
+    loss = lambda params, batch: jnp.sum((params - batch) ** 2)  # noqa: E731
+    params, target = jnp.array([1.0, -2.0]), jnp.zeros(2)
+    at, state = params, tx.init(params)
+    for _ in range(7):
+        updates, state = tx.update(jax.grad(loss)(at, target), state, at)
+        at = optax.apply_updates(at, updates)
+    expected = optax.contrib.schedule_free_eval_params(state, at)
+    make = make_optimizer("schedule-free", learning_rate=0.1)
+    shown = train(make(loss, jax.random.key(0), 7), params, target, 7)
+    np.testing.assert_allclose(shown, expected, rtol=1e-5)
+    assert not np.allclose(shown, at)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "sentence"),
+    [
+        ("sdg", {}, "no optimizer 'sdg'; choose one of samt-s, "),
+        ("adam", {"momentum": 0.9}, "which is for momentum, nesterov"),
+        ("schedule-free", {"schedule": "cosine"}, "takes no setting 'schedule'"),
+        ("sgd", {"colour": "red"}, "it takes learning_rate, schedule"),
+    ],
+)
+def test_unknown_name_or_setting_is_refused_at_once(name, settings, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        make_optimizer(name, **settings)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"schedule": "linear"}, {"direction": "sideways"}]
+)
+def test_unknown_choice_is_refused(settings):
+    with pytest.raises(ValueError, match="choose one of"):
+        make_optimizer("samt-s", **settings)(loss_fn, jax.random.key(0), 10)
+
+
+def test_table_is_read_without_jax():
+    program = (
+        "import sys; from samt_jax.optimizers import make_optimizer; "
+        "make_optimizer('samt-s', squash='tanh'); sys.exit('jax' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -1,0 +1,364 @@
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from samt_jax.base import Algorithm, BatchSpec, StepInfo
+from samt_jax.data_order import data_order, epoch_batches, step_indices
+from samt_jax.loop import state_sha256
+from samt_jax.models import Model
+from samt_jax.optimizers import make_optimizer
+from samt_jax.problem import Problem, supervised
+from samt_jax.training import fit, prepare, run
+
+
+class Examples(NamedTuple):
+    inputs: np.ndarray
+    targets: np.ndarray
+
+
+class ToyDataset(NamedTuple):
+    task: str
+    train: Examples
+    validation: Examples
+    test: Examples
+
+
+def forward(params, inputs):
+    hidden = jax.nn.leaky_relu(inputs @ params["Dense_0"]["kernel"])
+    return hidden @ params["Dense_1"]["kernel"]
+
+
+def toy_model(num_outputs=3):
+    """A network of two layers whose model state counts the examples it has seen."""
+
+    def init(key, inputs):
+        keys = jax.random.split(key)
+        width = inputs.shape[-1]
+        first = jax.random.normal(keys[0], (width, 5)) / 2
+        last = jax.random.normal(keys[1], (5, num_outputs)) / 2
+        params = {"Dense_0": {"kernel": first}, "Dense_1": {"kernel": last}}
+        return params, {"seen": jnp.zeros((), jnp.int32)}
+
+    return Model(
+        "toy",
+        init,
+        forward,
+        lambda params, model_state, inputs: forward(params, inputs),
+        lambda params, state, inputs: {"seen": state["seen"] + len(inputs)},
+    )
+
+
+def toy_dataset(task="classification", sizes=(50, 11, 13)):
+    rng = np.random.default_rng(0)
+
+    def part(size):
+        inputs = rng.normal(size=(size, 4)).astype(np.float32)
+        if task == "regression":
+            return Examples(inputs, inputs[:, :1] - inputs[:, 1:2])
+        return Examples(inputs, inputs[:, :3].argmax(1).astype(np.int32))
+
+    return ToyDataset(task, *(part(size) for size in sizes))
+
+
+def toy_problem(task="classification"):
+    outputs = 1 if task == "regression" else 3
+    return supervised(toy_dataset(task), toy_model(outputs))
+
+
+def records_of(optimizer="sgd", problem=None, epochs=2, **settings):
+    make = optimizer if callable(optimizer) else make_optimizer(optimizer)
+    problem = toy_problem() if problem is None else problem
+    return list(fit(problem, make, epochs=epochs, batch_size=8, **settings))
+
+
+def test_epoch_is_the_loop_written_out_by_hand():
+    problem, seed = toy_problem(), 3
+    last = records_of(problem=problem, seeds=(seed,))[-1]
+    key = jax.random.key(seed)
+    params, _ = problem.init(jax.random.fold_in(key, 0))
+    order = data_order(50, 8, BatchSpec())
+    losses = []
+    for epoch in range(2):
+        for rows in epoch_batches(order, seed, epoch):
+            batch = jax.tree.map(lambda leaf, rows=rows: leaf[rows], problem.train)
+            loss, grads = jax.value_and_grad(problem.loss_fn)(params, batch)
+            params = jax.tree.map(lambda p, g: p - 0.1 * g, params, grads)
+            losses.append(loss)
+    ours = jax.tree.map(lambda leaf: leaf[0], last.state.params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), ours, params)
+    assert last.step == last.state.step[0] == 12
+    np.testing.assert_allclose(
+        last.metrics.info.value[0], np.mean(losses[6:]), rtol=1e-5
+    )
+
+
+def test_model_state_is_updated_once_a_step():
+    state = records_of("samt-s")[-1].state
+    assert state.model_state["seen"][0] == 12 * 8
+
+
+@pytest.mark.parametrize("eval_batch_size", [1, 4, 13, 1000])
+def test_evaluation_counts_every_example_once(eval_batch_size):
+    problem = toy_problem()
+    last = records_of(problem=problem, eval_batch_size=eval_batch_size)[-1]
+    params = jax.tree.map(lambda leaf: leaf[0], last.state.params)
+    for part in ("validation", "test"):
+        inputs, targets = problem.evaluation[part]
+        outputs = forward(params, inputs)
+        correct = jnp.argmax(outputs, axis=1) == targets
+        losses = -jax.nn.log_softmax(outputs)[jnp.arange(len(targets)), targets]
+        measured = last.evaluation[part]
+        np.testing.assert_allclose(measured["accuracy"][0], correct.mean(), rtol=1e-6)
+        np.testing.assert_allclose(measured["loss"][0], losses.mean(), rtol=1e-5)
+
+
+def test_regression_reports_the_root_of_the_mean_squared_error():
+    problem = toy_problem("regression")
+    last = records_of("adam", problem=problem)[-1]
+    params = jax.tree.map(lambda leaf: leaf[0], last.state.params)
+    inputs, targets = problem.evaluation["test"]
+    squared = np.mean((forward(params, inputs) - targets) ** 2)
+    np.testing.assert_allclose(last.evaluation["test"]["loss"][0], squared, rtol=1e-5)
+    np.testing.assert_allclose(
+        last.evaluation["test"]["rmse"][0], np.sqrt(squared), rtol=1e-5
+    )
+
+
+def assert_same_parameters(together, row, alone):
+    ours = jax.tree.map(lambda leaf: leaf[row], together.state.params)
+    single = jax.tree.map(lambda leaf: leaf[0], alone.state.params)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+        ours,
+        single,
+    )
+    measured = together.evaluation["test"]["loss"][row]
+    np.testing.assert_allclose(measured, alone.evaluation["test"]["loss"][0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("seeds_at_once", [1, 2, 3])
+def test_seeds_together_give_what_they_give_alone(seeds_at_once):
+    seeds = (0, 7, 2)
+    together = records_of("adam", seeds=seeds, seeds_at_once=seeds_at_once)[-1]
+    for row, seed in enumerate(seeds):
+        alone = records_of("adam", seeds=(seed,))[-1]
+        assert_same_parameters(together, row, alone)
+
+
+def test_vectorised_seeds_of_samt_give_what_they_give_alone():
+    # Adam divides the eta model's tiny first gradients by themselves, rounding and all;
+    # at this rate that does not reach the parameters.
+    make = make_optimizer("samt-s", meta_learning_rate=1e-4)
+    together = records_of(make, seeds=(0, 7), seeds_at_once=2)[-1]
+    assert_same_parameters(together, 1, records_of(make, seeds=(7,))[-1])
+
+
+def test_seeds_differ():
+    last = records_of(seeds=(0, 1))[-1]
+    kernels = last.state.params["Dense_0"]["kernel"]
+    assert not np.allclose(kernels[0], kernels[1])
+
+
+@pytest.mark.parametrize("optimizer", ["momentum", "samt-r"])
+def test_run_taken_up_equals_an_unbroken_one(optimizer):
+    make, problem = make_optimizer(optimizer), toy_problem()
+    trainer = prepare(problem, make, epochs=4, batch_size=8)
+    unbroken = list(run(trainer))
+    halfway = jax.device_get(unbroken[1].state)
+    rest = list(fit(problem, make, epochs=4, batch_size=8, state=halfway))
+    assert [record.epoch for record in rest] == [3, 4]
+    assert state_sha256(rest[-1].state) == state_sha256(unbroken[-1].state)
+
+
+def test_state_within_an_epoch_is_refused():
+    trainer = prepare(toy_problem(), make_optimizer("sgd"), epochs=1, batch_size=8)
+    state = trainer.init()
+    state = state._replace(step=state.step + 2)
+    with pytest.raises(ValueError, match="2 steps into an epoch of 6"):
+        next(run(trainer, state))
+
+
+def test_same_seed_gives_the_same_fingerprint_and_another_seed_another():
+    one, again, other = (
+        state_sha256(records_of("adam", seeds=(seed,))[-1].state) for seed in (0, 0, 1)
+    )
+    assert one == again
+    assert one != other
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: {"other": state["w"]},
+        lambda state: {"w": state["w"].reshape(2, 1)},
+        lambda state: {"w": state["w"].astype(jnp.float16)},
+        lambda state: {"w": -state["w"]},
+    ],
+    ids=["path", "shape", "dtype", "bytes"],
+)
+def test_fingerprint_sees(change):
+    state = {"w": jnp.zeros(2)}
+    assert state_sha256(change(state)) != state_sha256(state)
+
+
+def test_fingerprint_takes_typed_keys():
+    assert state_sha256(jax.random.key(0)) != state_sha256(jax.random.key(1))
+
+
+def counting_algorithm(traces, info_of=lambda value, count: StepInfo(value)):
+    """An algorithm that counts its traces and its steps and moves nothing."""
+
+    def make_algorithm(loss_fn, key, num_steps):
+        def step(params, count, batches, key):
+            traces.append(num_steps)
+            value = loss_fn(params, batches.train)
+            return params, count + 1, info_of(value, count)
+
+        return Algorithm(lambda *_: jnp.zeros((), jnp.int32), step, BatchSpec())
+
+    return make_algorithm
+
+
+def test_step_is_traced_for_the_first_epoch_only():
+    traces = []
+    trainer = prepare(toy_problem(), counting_algorithm(traces), epochs=5, batch_size=8)
+    compiled = len(traces)
+    assert compiled >= 1
+    assert set(traces) == {30}
+    with jax.log_compiles(False):
+        assert len(list(run(trainer))) == 5
+    assert len(traces) == compiled
+
+
+def test_info_is_averaged_over_the_finite_steps_of_each_epoch():
+    def info_of(value, count):
+        number = jnp.where(count % 6 == 2, jnp.nan, count.astype(jnp.float32))
+        return StepInfo(value, {"number": number, "count": count})
+
+    records = records_of(counting_algorithm([], info_of))
+    # The steps of an epoch are 0 to 5 and 6 to 11; the third of each is not finite.
+    for record, mean, last in zip(records, (13 / 5, 43 / 5), (5, 11), strict=True):
+        detail = record.metrics.info.detail
+        np.testing.assert_allclose(detail["number"][0], mean, rtol=1e-6)
+        assert detail["count"][0] == last
+
+
+def test_steps_without_a_finite_loss_are_counted():
+    def info_of(value, count):
+        return StepInfo(jnp.where(count % 6 < 2, jnp.inf, value))
+
+    first = records_of(counting_algorithm([], info_of))[0]
+    assert first.metrics.nonfinite_losses[0] == 2
+    assert np.isfinite(first.metrics.info.value[0])
+    assert first.status == ("running",)
+
+
+def test_status_says_running_then_finished():
+    assert [r.status for r in records_of()] == [("running",), ("finished",)]
+
+
+def test_diverged_run_stops_and_says_so():
+    make = make_optimizer("sgd", learning_rate=1e30)
+    records = records_of(make, epochs=5)
+    assert records[-1].status == ("diverged",)
+    assert len(records) < 5
+
+
+def test_diverged_seed_does_not_stop_the_others_and_stays_diverged():
+    def make_algorithm(loss_fn, key, num_steps):
+        def step(params, count, batches, key):
+            # The last step of the first epoch, for one of the two seeds.
+            is_bad = (params["Dense_0"]["kernel"][0, 0] > threshold) & (count == 5)
+            value = jnp.where(is_bad, jnp.nan, loss_fn(params, batches.train))
+            return params, count + 1, StepInfo(value)
+
+        return Algorithm(lambda *_: jnp.zeros((), jnp.int32), step, BatchSpec())
+
+    problem = toy_problem()
+    keys = [jax.random.fold_in(jax.random.key(seed), 0) for seed in (0, 1)]
+    entries = [problem.init(key)[0]["Dense_0"]["kernel"][0, 0] for key in keys]
+    threshold = sum(entries) / 2
+    records = records_of(make_algorithm, problem=problem, epochs=3, seeds=(0, 1))
+    for record, good in zip(records, ("running", "running", "finished"), strict=True):
+        assert record.status == tuple(
+            "diverged" if entry > threshold else good for entry in entries
+        )
+
+
+def test_nonfinite_parameters_are_divergence_even_where_the_loss_is_finite():
+    data = jnp.ones(8)
+    problem = Problem(
+        init=lambda key: ({"used": jnp.zeros(()), "unused": jnp.zeros(())}, ()),
+        loss_fn=lambda params, batch: jnp.mean((params["used"] - batch) ** 2),
+        train=data,
+        evaluation={"test": data},
+        measure=lambda params, _, batch: {"loss": (params["used"] - batch) ** 2},
+    )
+
+    def make_algorithm(loss_fn, key, num_steps):
+        def step(params, state, batches, key):
+            value = loss_fn(params, batches.train)
+            return params | {"unused": jnp.array(jnp.nan)}, state, StepInfo(value)
+
+        return Algorithm(lambda *_: (), step, BatchSpec())
+
+    records = list(fit(problem, make_algorithm, epochs=3, batch_size=4))
+    assert records[0].status == ("diverged",)
+    assert len(records) == 1
+
+
+def test_every_step_has_a_key_of_its_own():
+    def make_algorithm(loss_fn, key, num_steps):
+        def step(params, state, batches, key):
+            drawn = jax.random.uniform(key)
+            close = jnp.min(jnp.abs(state - drawn))
+            state = jnp.roll(state, 1).at[0].set(drawn)
+            return params, state, StepInfo(close)
+
+        return Algorithm(lambda *_: jnp.full(12, 9.0), step, BatchSpec())
+
+    drawn = records_of(make_algorithm)[-1].state.algorithm_state[0]
+    assert len(np.unique(drawn)) == 12
+
+
+def test_algorithm_starts_from_the_batches_of_the_first_step():
+    def make_algorithm(loss_fn, key, num_steps):
+        def init(params, batches, key):
+            return batches.train[0]
+
+        def step(params, state, batches, key):
+            return params, state, StepInfo(jnp.zeros(()))
+
+        return Algorithm(init, step, BatchSpec(2, "next"))
+
+    problem = toy_problem()
+    state = records_of(make_algorithm, problem=problem, seeds=(4,))[-1].state
+    indices = step_indices(data_order(50, 8, BatchSpec(2, "next")), 4, 0, 1)
+    np.testing.assert_array_equal(
+        state.algorithm_state[0], problem.train[0][indices.train[0]]
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"epochs": 0}, "epochs is 0; it must be at least 1"),
+        ({"eval_batch_size": 0}, "eval_batch_size is 0"),
+        ({"seeds_at_once": 0}, "seeds_at_once is 0"),
+        ({"seeds": ()}, "give one or more"),
+        ({"seeds": (-1,)}, "from 0 to"),
+        ({"seeds": (2**32,)}, "from 0 to"),
+    ],
+)
+def test_number_out_of_range_is_refused(settings, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        records_of(**settings)
+
+
+def test_unknown_task_is_refused():
+    dataset = toy_dataset()._replace(task="ranking")
+    with pytest.raises(ValueError, match="'ranking'; it must be one of"):
+        supervised(dataset, toy_model())
