@@ -146,7 +146,7 @@ def usual(start):
         {"frozen": ("only/bias",)},
         {"mixing_weight": 1.0},
         {"meta_learning_rate": 0.5},
-        {"num_train": 2},
+        {"num_train": 2, "inner_steps": 2},
     ],
     ids=lambda settings: "-".join(map(str, settings)),
 )
