@@ -126,11 +126,12 @@ def stack_features(
       Array([ 2.,  4.,  3., -1.,  2.], dtype=float32)
     """
     limit = jnp.finfo(unit.dtype).max
-    features = [mean * unit, variance * unit * unit, maximum, minimum, norm * unit]
-    # Clipped, but never a maximum or minimum: they carry the news of a bad gradient.
-    features = [jnp.minimum(f, limit) if i in (1, 4) else f
-                for i, f in enumerate(features)]  # fmt: skip
-    return jnp.stack(features)
+    mean, variance, norm = (
+        jnp.clip(each, -limit, limit)
+        for each in (mean * unit, variance * unit * unit, norm * unit)
+    )
+    # Never a maximum or minimum: they carry the news of a bad gradient.
+    return jnp.stack([mean, variance, maximum, minimum, norm])
 
 
 def max_and_min(leaf: Float[Array, "..."]) -> tuple[Scalar, Scalar]:

@@ -14,8 +14,8 @@ from samt_jax.rivals import RIVALS
 
 if TYPE_CHECKING:
     from samt_jax.base import Algorithm, Key, LossFn
+    from samt_jax.granularity import Granularity
     from samt_jax.loop import MakeAlgorithm
-    from samt_jax.step_size import Granularity
 
 SCHEDULES = ("constant", "cosine", "step")
 

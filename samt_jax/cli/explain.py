@@ -14,9 +14,9 @@ from samt_jax.cli.options import Explain
 from samt_jax.cli.training import Setting, set_up
 from samt_jax.cli.values import UsageError
 from samt_jax.engine import choose_engine
+from samt_jax.granularity import Granularity, step_layout
 from samt_jax.optimizers import make_optimizer
 from samt_jax.runs import to_json
-from samt_jax.step_size import Granularity, step_layout
 
 GRANULARITIES: dict[str, Granularity] = {
     "samt-s": "scalar",
