@@ -47,6 +47,12 @@ class MetaState(NamedTuple):
     Attributes:
       params: The eta model's weights, `meta_params`.
       opt_state: State of its optimizer.
+
+    Example:
+      >>> import jax.numpy as jnp, optax
+      >>> meta_params, optimizer = {"w": jnp.ones(2)}, optax.sgd(0.1)
+      >>> MetaState(meta_params, optimizer.init(meta_params)).params
+      {'w': Array([1., 1.], dtype=float32)}
     """
 
     params: PyTree

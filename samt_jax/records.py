@@ -108,8 +108,8 @@ def no_visit(measured: Float[Array, "k"]) -> VisitInfo:
     Returns:
       The record.
     """
-    zero = jnp.zeros((), jnp.float32)
-    numbers = dict.fromkeys(VisitInfo._fields, zero)
+    # An array each: a state that holds one twice cannot be donated.
+    numbers = {name: jnp.zeros((), jnp.float32) for name in VisitInfo._fields}
     features = jnp.zeros(measured.shape, jnp.float32)
     never = jnp.full((), -1, jnp.int32)
     return VisitInfo(**numbers | {"features": features, "cause": never})

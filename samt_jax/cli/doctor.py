@@ -53,7 +53,9 @@ def _print(report: dict[str, Any]) -> None:
     versions = Table("package", "version")
     for name, version in report["versions"].items():
         versions.add_row(name, version or "not installed")
-    datasets = Table("data set", "what it is", "found", "what to do")
+    datasets = Table("data set", "what it is", "found")
+    # Names of files and folders are broken, never cut short.
+    datasets.add_column("what to do", overflow="fold")
     for row in report["datasets"]:
         found = "yes" if row["found"] else "no"
         datasets.add_row(row["name"], row["label"], found, row["advice"])

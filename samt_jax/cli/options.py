@@ -9,6 +9,7 @@ import tyro
 from samt_jax.cli.values import (
     choice,
     folder,
+    multiplier,
     nonnegative,
     path,
     positive,
@@ -58,7 +59,7 @@ class Network:
         tuple[int, ...] | None, whole_numbers("--hidden", default="100")
     ] = None
     """Widths of the hidden layers of mlp."""
-    width: Annotated[float | None, positive("--width", "1")] = None
+    width: Annotated[float | None, multiplier("--width", 100, "1")] = None
     """Multiplies the widths of the other networks."""
     bias: Annotated[
         tyro.conf.FlagCreatePairsOff[bool],

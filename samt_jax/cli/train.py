@@ -104,13 +104,16 @@ def _end(options: Train, folder: Path, summary: dict[str, Any], status: str) -> 
 def _print(summary: dict[str, Any]) -> None:
     table = Table(show_header=False, box=None)
     table.add_row("status", summary["status"])
+    if "label" in summary:
+        table.add_row("data set", summary["label"])
     for metric in ("accuracy", "rmse"):
         for kind in ("test", "best_test", "validation"):
             name = f"{kind}_{metric}"
             if name in summary:
                 values = summary.get("by_seed", summary)[name]
                 words = name.replace("_", " ")
-                table.add_row(words, format_metric(values, metric))
+                unit = "" if metric == "accuracy" else f" ({summary['metric_unit']})"
+                table.add_row(words, format_metric(values, metric) + unit)
     for name in ("train_seconds", "compile_seconds"):
         if name in summary:
             table.add_row(name.replace("_", " "), f"{summary[name]:.1f}")

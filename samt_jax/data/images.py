@@ -36,6 +36,11 @@ def load_images(spec: ImageSpec, data_dir: Path, cache_dir: Path) -> Dataset:
       DataError: Files or packages are missing, or something is damaged.
     """
     folder = data_dir / spec.folder
+    if cache_dir.resolve() in (data_dir.resolve(), folder.resolve()):
+        raise DataError(
+            f"The cache folder {cache_dir} is the folder of original files, into which "
+            "nothing is written; name another with cache_dir or SAMT_JAX_CACHE."
+        )
     originals = spec.find(folder)
     if not originals.missing:
         entry = f"{spec.name}-{fingerprint(folder, originals.files)}"

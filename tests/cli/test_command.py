@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 import samt_jax
-from samt_jax.cli import main, training
+from samt_jax.cli import main, metrics, training
 from samt_jax.cli.display import (
     Display,
     compiling,
     describe_epoch,
     format_metric,
 )
+from samt_jax.cli.metrics import in_forward_order
 from samt_jax.cli.options import Data, Network
 from samt_jax.loop import state_sha256
 from samt_jax.runs import read_lines
@@ -55,6 +56,7 @@ def test_train_prints_one_object_and_leaves_a_run_folder(tmp_path, capsys):
     assert summary.keys() >= PROMISED
     assert summary["status"] == "finished"
     assert list(summary["step_sizes"]) == ["Dense_0", "Dense_1"]
+    assert (summary["label"], summary["metric_unit"]) == ("Digits", "%")
     assert "digits-samt-s    1/3  loss " in captured.err
     folder = tmp_path / "run"
     assert {path.name for path in folder.iterdir()} == {
@@ -170,6 +172,35 @@ def test_failed_run_ends_with_one_and_its_reason(tmp_path, capsys, monkeypatch):
     assert len(read_lines(tmp_path / "run" / "metrics.jsonl")) == 1
 
 
+def test_element_wise_step_sizes_say_their_memory_before_they_take_it(
+    capsys, monkeypatch
+):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "prepare", interrupt)
+    said = []
+    for head in ("dense", "factored"):
+        arguments = ["--optimizer", "samt-e", "--element-head", head]
+        assert main(["train", *arguments, "--hidden", "400"]) == 130
+        said.append(capsys.readouterr().err.splitlines()[0])
+    # Two numbers a step size from 64 units and a bias; two more layers of the eta
+    # model; the weights and Adam's two moments and count.
+    dense, factored = (
+        (64 * 400 + 400, 400 * 10 + 10),
+        (64 + 400 + 400, 400 + 10 + 10),
+    )
+    for words, steps in zip(said, (dense, factored), strict=True):
+        sizes = [4 * (3 * (6 * 64 + 65 * 64 + 65 * 2 * n) + 1) for n in steps]
+        megabytes = f"{sum(sizes) / 2**20:,.1f} MiB a seed"
+        assert f"eta models with their optimizers take {megabytes}" in words
+
+
+def test_run_that_skips_every_visit_of_its_last_epoch_has_diverged():
+    status, steps = ["finished", "finished"], {"a": [0.0, 0.1], "b": [0.0, 0.0]}
+    assert metrics._stuck_diverged(status, steps) == ["diverged", "finished"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -180,6 +211,7 @@ def test_failed_run_ends_with_one_and_its_reason(tmp_path, capsys, monkeypatch):
         ("--dataset mnist --data-dir .", "mnist"),
         ("--inner-steps 2 --num-train 3", "visits"),
         ("--frozen .*", "all are frozen"),
+        ("--frozen [", "'[' is no regular expression"),
     ],
 )
 def test_what_only_data_or_network_show_is_refused_alike(
@@ -240,7 +272,7 @@ def test_metrics_stand_in_forward_order():
     setting = training.set_up(Data(), Network(hidden=tuple([2] * 11)))
     shuffled = {name: [1.0] for name in sorted(setting.blocks.names)}
     assert list(shuffled)[1:3] == ["Dense_1", "Dense_10"]
-    ordered = training._in_forward_order(shuffled, setting)
+    ordered = in_forward_order(shuffled, setting.blocks.names)
     assert list(ordered) == [f"Dense_{i}" for i in range(12)]
 
 
@@ -282,8 +314,12 @@ def test_doctor_says_what_is_missing_and_what_to_do(tmp_path, capsys, monkeypatc
     assert report["versions"]["jax"]
     assert report["devices"]
     assert report["threads"] >= 1
+    monkeypatch.setenv("COLUMNS", "80")
     assert main(["doctor", "--data-dir", "."]) == 0
-    assert "prodigy" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "prodigy" in printed
+    # No name is cut short where there is little room.
+    assert "…" not in printed
 
 
 def test_module_is_the_command():
