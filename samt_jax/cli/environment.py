@@ -23,9 +23,9 @@ def environment() -> dict[str, Any]:
       the processor, devices, how many threads there are to use, and flags.
     """
     return {
-        "python": platform.python_version(),
+        "python": platform.pythoninstalled_version(),
         "processor": _processor(),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {name: installed_version(name) for name in PACKAGES},
         "devices": [f"{d.platform}: {d.device_kind}" for d in jax.devices()],
         "threads": _num_threads(),
         "flags": {
@@ -52,7 +52,8 @@ def _num_threads() -> int:
         return os.cpu_count() or 1
 
 
-def _version(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
+    """The installed version of a package, or `None`."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
