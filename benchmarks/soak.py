@@ -16,7 +16,8 @@ import subprocess
 import sys
 import time
 
-from benchmarks import faults
+from benchmarks.corruptions import corrupt_checkpoints
+from benchmarks.faults import kill_runs
 from samt_jax.cli.environment import PACKAGES, installed_version
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "soak.jsonl"
@@ -31,11 +32,11 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=600)
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
-    started = time.monotonic()
+    commit, started = _commit(), time.monotonic()
     if options.campaign == "kills":
-        record = faults.kill_runs(options.count, options.seed, minutes=options.minutes)
+        record = kill_runs(options.count, options.seed, minutes=options.minutes)
     else:
-        record = faults.corrupt_checkpoints(options.count, options.seed)
+        record = corrupt_checkpoints(options.count, options.seed)
     versions = {name: installed_version(name) for name in PACKAGES}
     line = {
         "campaign": options.campaign,
@@ -45,7 +46,7 @@ def main() -> int:
         "seconds": round(time.monotonic() - started, 1),
         # Not `environment()`: it would start JAX in the process that forks.
         "versions": {name: version for name, version in versions.items() if version},
-        "commit": _commit(),
+        "commit": commit,
     }
     with RESULTS.open("a") as file:
         file.write(json.dumps(line) + "\n")

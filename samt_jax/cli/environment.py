@@ -23,7 +23,7 @@ def environment() -> dict[str, Any]:
       the processor, devices, how many threads there are to use, and flags.
     """
     return {
-        "python": platform.pythoninstalled_version(),
+        "python": platform.python_version(),
         "processor": _processor(),
         "versions": {name: installed_version(name) for name in PACKAGES},
         "devices": [f"{d.platform}: {d.device_kind}" for d in jax.devices()],
