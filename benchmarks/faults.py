@@ -34,7 +34,7 @@ AIMS = (
     "publish", "remove", "step", "write", "sync", "remove",
 )  # fmt: skip
 LONGEST_DELAY = 0.03
-LONGEST_LIFE = 120.0
+LONGEST_LIFE = 600.0
 
 
 def save_in_place() -> None:
