@@ -49,7 +49,7 @@ class Progress(NamedTuple):
     @property
     def step(self) -> int:
         """Steps done."""
-        return int(self.state.step[0])
+        return int(np.asarray(self.state.step)[0])
 
 
 class Trainer(NamedTuple):
