@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, PyTree
 
@@ -81,7 +82,9 @@ def supervised(dataset: Any, model: _Model) -> Problem:
       or `"rmse"` (in the unit of the targets).
 
     Raises:
-      ValueError: The task is unknown.
+      ValueError: The task is unknown, or the data cannot be trained on: a part without
+        examples, an input that is not finite, a label that the model has no output for.
+        The first one is named with its index and value.
 
     Example:
       >>> from samt_jax.data import load
@@ -99,7 +102,12 @@ def supervised(dataset: Any, model: _Model) -> Problem:
             f"{', '.join(map(repr, _LOSSES))}."
         )
     losses, measure, summarise = _LOSSES[dataset.task]
+    for name in ("train", "validation", "test"):
+        inputs, targets = getattr(dataset, name)
+        check_examples(name, inputs, targets, dataset.task)
     train = jax.device_put(tuple(dataset.train))
+    if dataset.task == "classification":
+        _check_labels(dataset, model, train[0][:1])
 
     def measure_fn(params: Params, model_state: ModelState, batch: Batch) -> Measures:
         inputs, targets = batch
@@ -119,6 +127,70 @@ def supervised(dataset: Any, model: _Model) -> Problem:
             params, model_state, batch[0]
         ),
     )
+
+
+def check_examples(name: str, inputs: Any, targets: Any, task: str) -> None:
+    """Refuses examples that a loss would take in silence and learn nonsense from.
+
+    Args:
+      name: What the part is called.
+      inputs: Examples along the first axis.
+      targets: Likewise.
+      task: `"classification"` or `"regression"`.
+
+    Raises:
+      ValueError: One sentence: which part, which index, which value, what is allowed.
+
+    Example:
+      >>> import numpy as np
+      >>> check_examples("test", np.ones((2, 3)), np.array([0, -1]), "classification")
+      Traceback (most recent call last):
+      ValueError: test label 1 is -1; labels are whole numbers from 0.
+    """
+    inputs, targets = np.asarray(inputs), np.asarray(targets)
+    if not len(inputs) or len(inputs) != len(targets):
+        raise ValueError(
+            f"the {name} part has {len(inputs):,} inputs and {len(targets):,} targets; "
+            "there must be as many, and at least one."
+        )
+    _check_finite(f"{name} input", inputs)
+    if task == "regression":
+        _check_finite(f"{name} target", targets)
+        return
+    is_whole = np.issubdtype(targets.dtype, np.integer)
+    bad = np.flatnonzero(targets < 0) if is_whole else np.arange(1)
+    if bad.size:
+        raise ValueError(
+            f"{name} label {bad[0]} is {targets[bad[0]]}; labels are whole numbers "
+            "from 0."
+        )
+
+
+def _check_finite(what: str, numbers: np.ndarray) -> None:
+    if not np.issubdtype(numbers.dtype, np.inexact) or np.isfinite(numbers).all():
+        return
+    index = tuple(int(i) for i in np.argwhere(~np.isfinite(numbers))[0])
+    raise ValueError(
+        f"{what} {list(index)} is {numbers[index]}; mend or leave out what is not a "
+        "finite number."
+    )
+
+
+def _check_labels(dataset: Any, model: _Model, inputs: Array) -> None:
+    """Every label must have an output; the loss would give the others a number too."""
+
+    def outputs_of(inputs: Array) -> Array:
+        return model.apply(model.init(jax.random.key(0), inputs)[0], inputs)
+
+    num_outputs = jax.eval_shape(outputs_of, inputs).shape[-1]
+    for name in ("train", "validation", "test"):
+        labels = np.asarray(getattr(dataset, name)[1])
+        bad = np.flatnonzero(labels >= num_outputs)
+        if bad.size:
+            raise ValueError(
+                f"{name} label {bad[0]} is {labels[bad[0]]}; the model has "
+                f"{num_outputs} outputs, for labels from 0 to {num_outputs - 1}."
+            )
 
 
 def _loss_fn(model: _Model, losses: Callable[[Array, Array], Array]) -> LossFn:

@@ -10,16 +10,18 @@ from samt_jax.cli.options import (
     Doctor,
     Explain,
     Network,
+    Resume,
     Run,
     Settings,
     Train,
 )
+from samt_jax.cli.saved import read_command, read_ending
 from samt_jax.cli.values import UsageError
 from samt_jax.optimizers import OPTIMIZERS, check_takes
 from samt_jax.runs import check_run_folder
 
 
-def check(options: Train | Compare | Explain | Doctor) -> None:
+def check(options: Train | Resume | Compare | Explain | Doctor) -> None:
     """Refuses what cannot be run, before JAX is started or anything is written.
 
     Args:
@@ -31,6 +33,9 @@ def check(options: Train | Compare | Explain | Doctor) -> None:
     """
     if isinstance(options, Doctor):
         return
+    if isinstance(options, Resume):
+        check_saved(options)
+        return
     check_network(options.data, options.network)
     if isinstance(options, Compare):
         optimizer_settings(options)
@@ -38,6 +43,22 @@ def check(options: Train | Compare | Explain | Doctor) -> None:
         check_settings(options.optimizer, options.settings)
     if not isinstance(options, Explain):
         check_run(options.run)
+
+
+def check_saved(options: Resume) -> None:
+    """Refuses a folder in which there is no run to go on with.
+
+    Args:
+      options: What was asked for.
+
+    Raises:
+      UsageError: One sentence.
+      RunFolderError: Likewise, of the run folder.
+    """
+    if options.run_dir is None:
+        raise UsageError("resume takes one value, the folder of a run; got none.")
+    check(read_command(options.run_dir))
+    read_ending(options.run_dir)
 
 
 def check_network(data: Data, network: Network) -> None:

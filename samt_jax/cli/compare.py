@@ -23,7 +23,7 @@ from samt_jax.cli.training import (
 )
 from samt_jax.plots import plot_comparison, save_figure
 from samt_jax.runs import append_line, new_run_folder, to_json, write_json
-from samt_jax.training import Trainer
+from samt_jax.trainer import Trainer
 
 
 def run(options: Compare) -> int:
@@ -56,7 +56,7 @@ def run(options: Compare) -> int:
             runs[name], seeds = outcome.lines, options.run.seed_list
             summary = summarise(setting, outcome.lines, outcome.record, seeds)
             summaries.append({"optimizer": name} | summary)
-        if outcome.interrupted:
+        if outcome.ending == "interrupted":
             interrupted = True
             break
     assert folder is not None  # There is an optimizer at least.

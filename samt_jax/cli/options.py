@@ -215,6 +215,20 @@ class Train:
     """Optimizer; `samt doctor` says what each is."""
     settings: tyro.conf.OmitArgPrefixes[Settings] = Settings()
     run: tyro.conf.OmitArgPrefixes[Run] = Run()
+    checkpoint_every: Annotated[
+        int | None, whole_number("--checkpoint-every", high=10**9, default="never")
+    ] = None
+    """Steps between checkpoints; SIGTERM has one made in any case."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Resume:
+    """Go on with a run that was stopped, killed or failed, from its last checkpoint."""
+
+    run_dir: Annotated[tyro.conf.Positional[Path | None], folder("RUN")] = None
+    """The run's folder."""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print one JSON object on standard output, and nothing else there."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,10 +267,12 @@ class Explain:
 
 @dataclasses.dataclass(frozen=True)
 class Doctor:
-    """Show versions, devices, optimizers, which data are found, and what to do."""
+    """Show versions, devices, optimizers, data, whether runs are safe, what to do."""
 
     data_dir: Annotated[Path | None, folder("--data-dir")] = None
     """Folder of original data files; else SAMT_JAX_DATA, else ./data."""
+    out: Annotated[Path | None, path("--out", "runs")] = None
+    """Folder to try checkpoints and locks in; it, or the nearest that exists."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print one JSON object on standard output, and nothing else there."""
 
@@ -266,3 +282,35 @@ def num_epochs(data: Data, run: Run) -> int:
     if run.epochs is not None:
         return run.epochs
     return DIGITS_EPOCHS if data.dataset == "digits" else EPOCHS
+
+
+def words_of(options: Any) -> list[str]:
+    """The words that would have given these options; defaults are left out.
+
+    Args:
+      options: A group of options, and of groups.
+
+    Returns:
+      Flags and values, as a shell has them.
+
+    Example:
+      >>> words_of(Train(run=Run(seed=3), network=Network(bias=False)))
+      ['--no-bias', '--seed', '3']
+    """
+    words: list[str] = []
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if dataclasses.is_dataclass(value):
+            words += words_of(value)
+        elif value != field.default:
+            words += _words(field.name.replace("_", "-"), value, field.default)
+    return words
+
+
+def _words(name: str, value: Any, default: Any) -> list[str]:
+    if isinstance(default, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    if isinstance(value, bool):
+        return [f"--{name}", "yes" if value else "no"]
+    values = value if isinstance(value, tuple) else (value,)
+    return [f"--{name}", *(str(each) for each in values)]

@@ -5,7 +5,7 @@ import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -22,7 +22,8 @@ from samt_jax.loop import state_sha256
 from samt_jax.models import build_model
 from samt_jax.optimizers import make_optimizer
 from samt_jax.problem import Problem, supervised
-from samt_jax.training import EpochRecord, Trainer, prepare
+from samt_jax.trainer import Progress, Trainer, prepare
+from samt_jax.training import EpochRecord, Keeping, Stopped
 from samt_jax.training import run as run_trainer
 
 
@@ -118,16 +119,24 @@ class Outcome(NamedTuple):
     Attributes:
       lines: Metrics, an epoch each.
       record: The last epoch; `None` where there was none.
-      interrupted: Whether someone stopped it.
+      ending: `"ended"` by itself, `"interrupted"` by someone, or `"stopped"` with its
+        state saved.
     """
 
     lines: list[Line]
     record: EpochRecord | None
-    interrupted: bool
+    ending: Literal["ended", "interrupted", "stopped"]
 
 
 def follow(
-    trainer: Trainer, setting: Setting, name: str, write: Callable[[Line], None]
+    trainer: Trainer,
+    setting: Setting,
+    name: str,
+    write: Callable[[Line], None],
+    *,
+    progress: Progress | None = None,
+    earlier: Sequence[Line] = (),
+    keeping: Keeping | None = None,
 ) -> Outcome:
     """Runs, and shows and writes each epoch as a line of metrics.
 
@@ -139,22 +148,27 @@ def follow(
       setting: What is trained.
       name: What to call the run.
       write: Keeps a line.
+      progress: Where to go on from; from the start by default.
+      earlier: The lines up to there.
+      keeping: How it is kept from being lost.
 
     Returns:
       What is there when it has ended, or has been interrupted.
     """
-    lines: list[Line] = []
+    lines: list[Line] = list(earlier)
     record = None
     with Display(trainer.epochs, name, setting.dataset.metric) as display:
         try:
-            for record in run_trainer(trainer):
+            for record in run_trainer(trainer, progress, keeping):
                 line = metrics_line(record, setting.blocks.names)
                 write(line)
                 lines.append(line)
                 display.show(line)
         except KeyboardInterrupt:
-            return Outcome(lines, record, True)
-    return Outcome(lines, record, False)
+            return Outcome(lines, record, "interrupted")
+        except Stopped:
+            return Outcome(lines, record, "stopped")
+    return Outcome(lines, record, "ended")
 
 
 def describe(

@@ -123,8 +123,8 @@ def test_diverged_run_ends_with_one_and_says_so(tmp_path, capsys):
 def interrupt_after(epochs, error, monkeypatch):
     inner = training.run_trainer
 
-    def run_trainer(trainer):
-        for number, record in enumerate(inner(trainer)):
+    def run_trainer(trainer, *others):
+        for number, record in enumerate(inner(trainer, *others)):
             if number == epochs:
                 raise error
             yield record
