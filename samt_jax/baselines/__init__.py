@@ -1,5 +1,6 @@
 """The rivals, one method a file."""
 
+from samt_jax.baselines.badm import BadmInfo, BadmState, badm
 from samt_jax.baselines.dante import DanteInfo, DanteState, dante
 from samt_jax.baselines.hd import adam_hd, sgd_hd, sgdn_hd
 from samt_jax.baselines.hypergradient import (
@@ -18,6 +19,8 @@ from samt_jax.baselines.newton_lr import NewtonLrInfo, NewtonLrState, newton_lr
 from samt_jax.baselines.ultimate import UltimateInfo, UltimateState, ultimate
 
 __all__ = [
+    "BadmInfo",
+    "BadmState",
     "DanteInfo",
     "DanteState",
     "HypergradientInfo",
@@ -30,6 +33,7 @@ __all__ = [
     "adagrad_level",
     "adam_hd",
     "adam_level",
+    "badm",
     "dante",
     "hypergradient_descent",
     "newton_lr",
