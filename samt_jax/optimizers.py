@@ -103,7 +103,7 @@ def make_optimizer(name: str, **settings: Any) -> MakeAlgorithm:
       >>> loss_fn = lambda params, batch: jnp.mean((params - batch) ** 2)
       >>> make_algorithm = make_optimizer("sgd", learning_rate=0.5, schedule="cosine")
       >>> make_algorithm(loss_fn, jax.random.key(0), 100).batch_spec
-      BatchSpec(num_train=1, meta=None)
+      BatchSpec(num_train=1, meta=None, full_batch=False)
     """
     row = find_optimizer(name)
     given = {key: value for key, value in settings.items() if value is not None}
