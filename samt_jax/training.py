@@ -6,6 +6,7 @@ gathers each batch by index. Everything that a run changes is one pytree,
 seeds share one compilation. This is the only file of the library that calls `jit`.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
@@ -61,6 +62,19 @@ class EpochRecord(NamedTuple):
     compile_seconds: float
 
 
+class Memory(NamedTuple):
+    """The memory that a compiled epoch takes, in bytes, known before it runs.
+
+    Attributes:
+      algorithm_state: What the algorithm keeps from step to step.
+      total: Training set, state before and after, and what the compiler needs between;
+        `None` where it does not say.
+    """
+
+    algorithm_state: int
+    total: int | None
+
+
 class Trainer(NamedTuple):
     """A compiled run.
 
@@ -71,6 +85,7 @@ class Trainer(NamedTuple):
       order: How the data are cut into batches.
       epochs: Length of the run.
       compile_seconds: Wall time that tracing and compiling took.
+      memory: What an epoch takes.
     """
 
     init: Callable[[], TrainState]
@@ -79,6 +94,7 @@ class Trainer(NamedTuple):
     order: DataOrder
     epochs: int
     compile_seconds: float
+    memory: Memory
 
 
 def fit(
@@ -273,13 +289,27 @@ def prepare(
         order=order,
         epochs=epochs,
         compile_seconds=compile_seconds,
+        memory=_memory(train, state),
     )
+
+
+def _memory(train: "_Compiled", state: TrainState) -> Memory:
+    kept = sum(
+        math.prod(leaf.shape) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(state.algorithm_state)
+    )
+    sizes = train.call.memory_analysis()
+    if sizes is None:
+        return Memory(kept, None)
+    parts = ("argument", "output", "temp", "generated_code")
+    total = sum(getattr(sizes, f"{part}_size_in_bytes") for part in parts)
+    return Memory(kept, total - sizes.alias_size_in_bytes)
 
 
 class _Compiled(NamedTuple):
     """A compiled function over seeds, and the shapes that it returns."""
 
-    call: Callable[..., Any]
+    call: jax.stages.Compiled
     shape: PyTree
 
 

@@ -12,6 +12,7 @@ step needs the same examples in the same order every time. Objectives are sums o
 examples, as in the papers; a mean would need every penalty divided too.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -333,6 +334,36 @@ def inputs_move(
     squares = jnp.sum(gradient**2)
     curved = weight * jnp.sum(product**2) + pull_weight * squares
     return _move(gradient, product, curved, squares, start, None)
+
+
+def residuals(
+    network: Network,
+    blocks: tuple[Block, ...],
+    preactivations: Sequence[Float[Array, "n _"]],
+    activations: Sequence[Float[Array, "n _"]],
+    products: Sequence[Float[Array, "n _"]],
+) -> tuple[dict[str, Scalar], dict[str, Scalar]]:
+    """How far the variables are from the network's equations, root mean squares.
+
+    Args:
+      network: The network.
+      blocks: Its layers.
+      preactivations: z_1 to z_L.
+      activations: a_1 to a_{L-1}.
+      products: ``a_{l-1} W_l + b_l`` of every layer.
+
+    Returns:
+      By layer that of z - product, and by hidden layer that of a - f(z).
+    """
+    names = [block.name for block in blocks]
+    linear = [rms(z - p) for z, p in zip(preactivations, products, strict=True)]
+    hidden = [
+        rms(a - activate(z, network.negative_slope))
+        for a, z in zip(activations, preactivations[:-1], strict=True)
+    ]
+    return dict(zip(names, linear, strict=True)), dict(
+        zip(names[:-1], hidden, strict=True)
+    )
 
 
 def rms(values: Float[Array, "..."]) -> Scalar:

@@ -8,8 +8,9 @@ example by example, for the loss of an example as it is: their objectives are su
 examples, not means.
 """
 
+import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -160,6 +161,30 @@ def minimise_by_fista(
     one = jnp.ones((), start.dtype)
     carry = (start, start, one, total(start), infinite, jnp.zeros((), jnp.int32))
     return jax.lax.while_loop(goes_on, body, carry)[0]
+
+
+def output_minimiser(
+    loss: OutputLoss, solver: Literal["newton", "fista"]
+) -> Callable[..., Outputs]:
+    """What minimises over outputs: a loss's own exact way, or the authors' FISTA.
+
+    Args:
+      loss: The loss.
+      solver: ``"newton"`` (a closed form, for the squared error) or ``"fista"``.
+
+    Returns:
+      A function with the arguments of `OutputLoss.minimise`.
+
+    Raises:
+      ValueError: No such solver.
+    """
+    if solver not in ("newton", "fista"):
+        raise ValueError(
+            f"output_solver is {solver!r}; it must be 'newton' or 'fista'."
+        )
+    if solver == "newton":
+        return loss.minimise
+    return functools.partial(minimise_by_fista, loss)
 
 
 def _one_hot(labels: Array, num_outputs: int, dtype: jnp.dtype) -> Outputs:

@@ -59,7 +59,10 @@ def _print(report: dict[str, Any]) -> None:
         datasets.add_row(row["name"], row["label"], found, row["advice"])
     optimizers = Table("optimizer", "what it is", "learning rate")
     for name, row in report["optimizers"].items():
-        optimizers.add_row(name, row["summary"], f"{row['learning_rate']:g}")
+        rate = row["learning_rate"]
+        optimizers.add_row(
+            name, row["summary"], "none" if rate is None else f"{rate:g}"
+        )
     console = Console(file=sys.stdout)
     console.print(f"Python {report['python']}, {report['threads']} threads")
     console.print(f"devices: {', '.join(report['devices'])}")

@@ -32,7 +32,8 @@ MODELS = ("mlp", "cnn", "resnet18", "vgg11")
 FEATURES = ("mean", "variance", "max", "min", "norm")
 ORDERS = ("forward", "backward", "random")
 SAMT = ("samt-s", "samt-r", "samt-c", "samt-e")
-DIGITS_EPOCHS, EPOCHS = 100, 20
+DIGITS_EPOCHS, EPOCHS, FULL_BATCH_EPOCHS = 100, 20, 200
+BATCH_SIZE = 64
 LAST_SEED = 2**32 - 1
 
 
@@ -169,6 +170,22 @@ class Settings:
     keep: Annotated[str | None, choice("--keep", ("last", "best"), "last")] = None
     """DANTE: which iterate of a layer is kept."""
 
+    penalty: Annotated[float | None, positive("--penalty", "own")] = None
+    """ADMM and BCD: weight of the penalties, which are sums over examples."""
+    output_penalty: Annotated[float | None, positive("--output-penalty", "own")] = None
+    """dladmm: weight of the last layer's penalty; by default the others'."""
+    penalty_schedule: Annotated[
+        str | None,
+        choice("--penalty-schedule", ("constant", "every_100", "on_rise"), "every_100"),
+    ] = None
+    """dladmm: when penalties grow; on_rise is the authors' code's."""
+    curvature: Annotated[float | None, positive("--curvature", "own")] = None
+    """dladmm: where the backtracking of gradient steps starts."""
+    output_solver: Annotated[
+        str | None, choice("--output-solver", ("newton", "fista"), "newton")
+    ] = None
+    """dladmm: how outputs are minimised over; fista is the authors' code's."""
+
     def given(self) -> dict[str, Any]:
         """The settings that were asked for, as the library takes them."""
         pairs = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
@@ -184,10 +201,15 @@ class Run:
 
     epochs: Annotated[
         int | None,
-        whole_number("--epochs", default=f"{EPOCHS},digits:{DIGITS_EPOCHS}"),
+        whole_number(
+            "--epochs",
+            default=f"{EPOCHS},digits:{DIGITS_EPOCHS},full-batch:{FULL_BATCH_EPOCHS}",
+        ),
     ] = None
     """Passes over the training set."""
-    batch_size: Annotated[int, whole_number("--batch-size")] = 64
+    batch_size: Annotated[
+        int | None, whole_number("--batch-size", default=f"{BATCH_SIZE},full-batch:all")
+    ] = None
     """Examples a batch."""
     seed: Annotated[int, whole_number("--seed", 0, LAST_SEED)] = 0
     """The seed, or the first of several."""
@@ -260,8 +282,18 @@ class Doctor:
     """Print one JSON object on standard output, and nothing else there."""
 
 
-def num_epochs(data: Data, run: Run) -> int:
-    """The epochs, resolved."""
-    if run.epochs is not None:
-        return run.epochs
-    return DIGITS_EPOCHS if data.dataset == "digits" else EPOCHS
+def batch_size(run: Run, optimizer: str) -> int | None:
+    """The batch size of an optimizer's run, resolved; `None` is the whole set."""
+    if OPTIMIZERS[optimizer].full_batch:
+        return None
+    return BATCH_SIZE if run.batch_size is None else run.batch_size
+
+
+def num_epochs(options: Train | Compare) -> int:
+    """The epochs, resolved; a full-batch method takes one step in each."""
+    if options.run.epochs is not None:
+        return options.run.epochs
+    names = options.names if isinstance(options, Compare) else (options.optimizer,)
+    if all(OPTIMIZERS[name].full_batch for name in names):
+        return FULL_BATCH_EPOCHS
+    return DIGITS_EPOCHS if options.data.dataset == "digits" else EPOCHS

@@ -39,7 +39,7 @@ def run(options: Train) -> int:
     """
     settings, name = options.settings.given(), options.optimizer
     setting = set_up(options.data, options.network)
-    trainer = prepare_run(setting, name, settings, options.data, options.run)
+    trainer = prepare_run(setting, name, settings, options)
     print_notes(setting)
     title = f"{options.data.dataset}-{name}"
     folder = new_run_folder(options.run.out, title)
@@ -82,7 +82,7 @@ def _identity(options: Train) -> dict[str, Any]:
         "model": options.network.model,
         "seed": options.run.seed,
         "seeds": options.run.seeds,
-        "epochs": num_epochs(options.data, options.run),
+        "epochs": num_epochs(options),
     }
 
 
