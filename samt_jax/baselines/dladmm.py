@@ -23,7 +23,6 @@ convergence", KDD 2019, arXiv 1905.13611; and its authors' code.
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -35,15 +34,18 @@ from samt_jax.baselines.layerwise import (
     LayerwiseInfo,
     Network,
     affine,
+    check_positive,
     examples_of,
     find_layers,
     forward,
-    inputs_move,
-    kernel_move,
+    put,
     read_layers,
     residuals,
+    with_fitted_bias,
+    with_layer,
     write_layers,
 )
+from samt_jax.baselines.moves import inputs_move, kernel_move
 from samt_jax.baselines.outputs import output_minimiser
 from samt_jax.blocks import Block
 
@@ -172,7 +174,8 @@ def dladmm(
       Wang et al., arXiv 1905.13611.
     """
     output_penalty = penalty if output_penalty is None else output_penalty
-    _check(penalty, output_penalty, curvature, penalty_schedule)
+    check_positive(penalty=penalty, output_penalty=output_penalty, curvature=curvature)
+    _check_schedule(penalty_schedule)
     minimise_outputs = output_minimiser(network.output, output_solver)
 
     def init_fn(params: Params, batches: Batches, key: Key) -> DladmmState:
@@ -183,14 +186,17 @@ def dladmm(
         )
         hidden = forward(layers, inputs, network.negative_slope)
         outputs = network.output.start(targets, hidden[-1].shape[1], inputs.dtype)
-        numbers = [penalty, output_penalty, curvature, jnp.inf]
+        numbers = [
+            jnp.asarray(number, inputs.dtype)
+            for number in (penalty, output_penalty, curvature, jnp.inf)
+        ]
+        counts = [jnp.zeros((), jnp.int32) for _ in range(2)]
         return DladmmState(
             (*hidden[:-1], outputs),
             tuple(activate(z, network.negative_slope) for z in hidden[:-1]),
             jnp.zeros_like(outputs),
-            *(jnp.asarray(number, inputs.dtype) for number in numbers),
-            num_rises=jnp.zeros((), jnp.int32),
-            count=jnp.zeros((), jnp.int32),
+            *numbers,
+            *counts,
         )
 
     def step_fn(
@@ -205,8 +211,7 @@ def dladmm(
         state = _schedule_penalties(state, value, penalty_schedule)
         problem = Subproblem(network, minimise_outputs, inputs, targets, *state[3:6])
         variables = start_variables(problem, state, layers, passed[0])
-        for _, moved in sweep(problem, variables):
-            variables = moved
+        *_, (_, variables) = sweep(problem, variables)
         info = _info(problem, variables, blocks, passed[-1])
         state = state._replace(
             preactivations=variables.preactivations,
@@ -292,26 +297,11 @@ def _move_kernel(problem: Subproblem, variables: Variables, i: int) -> Variables
         problem.curvature,
     )
     layer = layer._replace(kernel=layer.kernel + move.change)
-    return _with_layer(variables, i, layer, move.product_change)
+    return with_layer(variables, i, layer, variables.products[i] + move.product_change)
 
 
 def _fit_bias(problem: Subproblem, variables: Variables, i: int) -> Variables:
-    layer = variables.layers[i]
-    if layer.bias is None:
-        return variables
-    change = -jnp.mean(_residual(problem, variables, i), axis=0)
-    return _with_layer(
-        variables, i, layer._replace(bias=layer.bias + change), change[None]
-    )
-
-
-def _with_layer(
-    variables: Variables, i: int, layer: DenseLayer, product_change: Array
-) -> Variables:
-    return variables._replace(
-        layers=_put(variables.layers, i, layer),
-        products=_put(variables.products, i, variables.products[i] + product_change),
-    )
+    return with_fitted_bias(variables, i, _residual(problem, variables, i))
 
 
 def _fit_preactivations(problem: Subproblem, variables: Variables, i: int) -> Variables:
@@ -327,7 +317,7 @@ def _fit_preactivations(problem: Subproblem, variables: Variables, i: int) -> Va
     else:
         slope = problem.network.negative_slope
         fitted = fit_preactivations(center, variables.activations[i], 1.0, 1.0, slope)
-    return variables._replace(preactivations=_put(variables.preactivations, i, fitted))
+    return variables._replace(preactivations=put(variables.preactivations, i, fitted))
 
 
 def _move_activations(problem: Subproblem, variables: Variables, i: int) -> Variables:
@@ -343,13 +333,9 @@ def _move_activations(problem: Subproblem, variables: Variables, i: int) -> Vari
     moved = variables.activations[i] + move.change
     product = variables.products[i + 1] + move.product_change
     return variables._replace(
-        activations=_put(variables.activations, i, moved),
-        products=_put(variables.products, i + 1, product),
+        activations=put(variables.activations, i, moved),
+        products=put(variables.products, i + 1, product),
     )
-
-
-def _put(values: tuple, i: int, value: object) -> tuple:
-    return (*values[:i], value, *values[i + 1 :])
 
 
 def _info(
@@ -399,17 +385,7 @@ def _schedule_penalties(
     )
 
 
-def _check(
-    penalty: float, output_penalty: float, curvature: float, schedule: str
-) -> None:
-    numbers = {
-        "penalty": penalty,
-        "output_penalty": output_penalty,
-        "curvature": curvature,
-    }
-    for name, number in numbers.items():
-        if not isinstance(number, jax.core.Tracer) and not number > 0:
-            raise ValueError(f"{name} is {number}; it must be greater than 0.")
+def _check_schedule(schedule: str) -> None:
     if schedule not in SCHEDULES:
         raise ValueError(
             f"penalty_schedule is {schedule!r}; it must be one of "

@@ -13,11 +13,11 @@ examples, as in the papers; a mean would need every penalty divided too.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from samt_jax.base import Batch, Batches, BatchSpec, LossFn, Params, Scalar
 from samt_jax.baselines.activations import activate, check_slope
@@ -75,20 +75,6 @@ class LayerwiseInfo(NamedTuple):
     linear_residual: dict[str, Scalar]
     activation_residual: dict[str, Scalar]
     network: dict[str, Scalar]
-
-
-class Move(NamedTuple):
-    """A step on one factor of a product.
-
-    Attributes:
-      change: What is added to the factor.
-      product_change: What that adds to the product.
-      curvature: The θ of the step, whose size is 1/θ.
-    """
-
-    change: Float[Array, "..."]
-    product_change: Float[Array, "n o"]
-    curvature: Scalar
 
 
 def find_layers(network: Network, params: Params, batch: Batch) -> tuple[Block, ...]:
@@ -239,103 +225,6 @@ def forward(
     return preactivations
 
 
-def backtracked_curvature(
-    quotient: Scalar, start: Scalar, max_doublings: int | None = None
-) -> tuple[Scalar, Bool[Array, ""]]:
-    """The curvature that backtracking by doubling ends at, without a trial.
-
-    For a quadratic φ with gradient G, the step ``-G/θ`` meets the model's bound
-    ``φ - ‖G‖²/(2θ)`` just where θ is at least ``⟨G, ∇²φ G⟩ / ‖G‖²``. So doubling from
-    the start ends at the first ``start·2^k`` that is no smaller than this quotient.
-
-    Args:
-      quotient: ``⟨G, ∇²φ G⟩ / ‖G‖²``.
-      start: θ_0 > 0.
-      max_doublings: After how many to give up; by default never.
-
-    Returns:
-      The curvature, and whether it was found (a quotient that is not finite has none).
-
-    Example:
-      >>> curvature, found = backtracked_curvature(jnp.float32(5.0), jnp.float32(1.0))
-      >>> float(curvature), bool(found)
-      (8.0, True)
-      >>> bool(backtracked_curvature(jnp.float32(5.0), jnp.float32(1.0), 2)[1])
-      False
-    """
-    mantissa, exponent = jnp.frexp(jnp.maximum(quotient / start, 1))
-    # A power of two has the mantissa one half.
-    doublings = exponent - (mantissa == 0.5)
-    found = jnp.isfinite(quotient)
-    if max_doublings is not None:
-        found &= doublings <= max_doublings
-    return jnp.ldexp(start, doublings), found
-
-
-def kernel_move(
-    kernel: Float[Array, "i o"],
-    inputs: Float[Array, "n i"],
-    residual: Float[Array, "n o"],
-    weight: Scalar,
-    start: Scalar,
-    *,
-    decay: float = 0.0,
-    max_doublings: int | None = None,
-) -> Move:
-    """A backtracked gradient step on a kernel W of a least-squares problem.
-
-    It is taken on ``φ(W) = weight/2 ‖inputs W - t‖² + decay/2 ‖W‖²``.
-
-    Args:
-      kernel: W.
-      inputs: The layer's inputs.
-      residual: ``inputs W - t``.
-      weight: Of the squares.
-      start: θ_0 of the backtracking.
-      decay: Of the kernel.
-      max_doublings: After how many the step is given up and W stays.
-
-    Returns:
-      The step.
-    """
-    gradient = weight * (inputs.T @ residual) + decay * kernel
-    product = inputs @ gradient
-    squares = jnp.sum(gradient**2)
-    curved = weight * jnp.sum(product**2) + decay * squares
-    return _move(gradient, product, curved, squares, start, max_doublings)
-
-
-def inputs_move(
-    kernel: Float[Array, "i o"],
-    residual: Float[Array, "n o"],
-    weight: Scalar,
-    pull: Float[Array, "n i"],
-    pull_weight: Scalar,
-    start: Scalar,
-) -> Move:
-    """A backtracked gradient step on the inputs a of a layer.
-
-    It is taken on ``ψ(a) = weight/2 ‖a W - t‖² + q(a)`` with a q whose Hessian is a
-    number.
-
-    Args:
-      kernel: W.
-      residual: ``a W - t``.
-      weight: Of the squares.
-      pull: The gradient of q at a.
-      pull_weight: Its Hessian.
-      start: τ_0 of the backtracking.
-
-    Returns:
-      The step.
-    """
-    gradient = weight * (residual @ kernel.T) + pull
-    product = gradient @ kernel
-    squares = jnp.sum(gradient**2)
-    curved = weight * jnp.sum(product**2) + pull_weight * squares
-    return _move(gradient, product, curved, squares, start, None)
-
-
 def residuals(
     network: Network,
     blocks: tuple[Block, ...],
@@ -366,29 +255,65 @@ def residuals(
     )
 
 
+def put(values: tuple, i: int, value: Any) -> tuple:
+    """A tuple with another value at one place.
+
+    Example:
+      >>> put((1, 2, 3), 1, 9)
+      (1, 9, 3)
+    """
+    return (*values[:i], value, *values[i + 1 :])
+
+
+def with_layer(
+    variables: Any, i: int, layer: DenseLayer, product: Float[Array, "n o"]
+) -> Any:
+    """Variables with another layer and what it now makes of its inputs.
+
+    Args:
+      variables: A named tuple with the fields `layers` and `products`.
+      i: The layer's place.
+      layer: Its new parameters.
+      product: The new ``a_{l-1} W_l + b_l``.
+
+    Returns:
+      The variables.
+    """
+    return variables._replace(
+        layers=put(variables.layers, i, layer),
+        products=put(variables.products, i, product),
+    )
+
+
+def with_fitted_bias(variables: Any, i: int, residual: Float[Array, "n o"]) -> Any:
+    """Variables with the bias that minimises the squares of a layer's residual.
+
+    Args:
+      variables: A named tuple with the fields `layers` and `products`.
+      i: The layer's place.
+      residual: ``a_{l-1} W_l + b_l - t_l``.
+
+    Returns:
+      The variables; the same where the layer has no bias.
+    """
+    layer = variables.layers[i]
+    if layer.bias is None:
+        return variables
+    change = -jnp.mean(residual, axis=0)
+    layer = layer._replace(bias=layer.bias + change)
+    return with_layer(variables, i, layer, variables.products[i] + change[None])
+
+
+def check_positive(**numbers: float) -> None:
+    """Raises a `ValueError` for a number, given by its name, that is not positive."""
+    for name, number in numbers.items():
+        if not isinstance(number, jax.core.Tracer) and not number > 0:
+            raise ValueError(f"{name} is {number}; it must be greater than 0.")
+
+
 def rms(values: Float[Array, "..."]) -> Scalar:
     """The root mean square."""
     return jnp.sqrt(jnp.mean(values**2))
-
-
-def _move(
-    gradient: Array,
-    product: Array,
-    curved: Scalar,
-    squares: Scalar,
-    start: Scalar,
-    max_doublings: int | None,
-) -> Move:
-    # At a stationary point any step is none, and 0/0 must not be NaN.
-    quotient = curved / jnp.where(squares == 0, 1, squares)
-    curvature, found = backtracked_curvature(quotient, start, max_doublings)
-    step_size = jnp.where(found, -1 / curvature, 0)
-    # A gradient that is not finite would make NaN of a step of no length.
-    return Move(
-        jnp.where(found, step_size * gradient, 0),
-        jnp.where(found, step_size * product, 0),
-        curvature,
-    )
 
 
 def _kernel_shape(block: Block, params: Params) -> tuple[int, int]:
