@@ -118,6 +118,33 @@ def _layerwise(method: str, **defaults: Any) -> Build:
     return build
 
 
+def _with_output_loss(method: str, default: str) -> Build:
+    """A row's `build` of a method that takes an output loss, by its name.
+
+    Where the targets are values, the network's own squared error is the default.
+    """
+
+    def build(setup: Setup) -> Algorithm:
+        from samt_jax import baselines
+
+        network, settings = network_of(setup.loss_fn), dict(setup.settings)
+        is_of_classes = network.output is baselines.SOFTMAX
+        name = settings.pop("output_loss", default if is_of_classes else "own")
+        losses = {
+            "own": network.output,
+            "squared": baselines.HALF_SQUARED_ERROR,
+            "hinge": baselines.HINGE,
+        }
+        if name not in losses:
+            raise ValueError(
+                f"there is no output loss {name!r}; choose one of {', '.join(losses)}."
+            )
+        make = getattr(baselines, method)
+        return make(network, output_loss=losses[name], **settings)
+
+    return build
+
+
 # Summary, no learning rate, settings, `build`, and that they need full batches.
 LAYERWISE: dict[str, tuple[str, None, frozenset[str], Build, bool]] = {
     "dladmm": (
@@ -133,6 +160,38 @@ LAYERWISE: dict[str, tuple[str, None, frozenset[str], Build, bool]] = {
             }
         ),
         _layerwise("dladmm"),
+        True,
+    ),
+    "bcd": (
+        "block coordinate descent, every variable minimised over in turn",
+        None,
+        frozenset(
+            {
+                "activation_penalty",
+                "mean_loss",
+                "output_loss",
+                "penalty",
+                "proximal_weight",
+                "splitting",
+            }
+        ),
+        _with_output_loss("bcd", "squared"),
+        True,
+    ),
+    "scaleadmm": (
+        "ADMM with one multiplier, everything minimised over exactly",
+        None,
+        frozenset(
+            {
+                "activation_penalty",
+                "multiplier_step",
+                "output_loss",
+                "penalty",
+                "ridge",
+                "warm_steps",
+            }
+        ),
+        _with_output_loss("scaleadmm", "hinge"),
         True,
     ),
 }

@@ -185,6 +185,36 @@ class Settings:
         str | None, choice("--output-solver", ("newton", "fista"), "newton")
     ] = None
     """dladmm: how outputs are minimised over; fista is the authors' code's."""
+    activation_penalty: Annotated[
+        float | None, positive("--activation-penalty", "own")
+    ] = None
+    """bcd, scaleadmm: weight of the activations' penalties."""
+    proximal_weight: Annotated[
+        float | None, nonnegative("--proximal-weight", "own")
+    ] = None
+    """bcd, badm: weight of the proximal terms, which slow the steps."""
+    splitting: Annotated[
+        str | None, choice("--splitting", ("three", "two"), "three")
+    ] = None
+    """bcd: whether pre-activations are variables, too, or activations alone."""
+    mean_loss: Annotated[bool | None, switch("--mean-loss", "no")] = None
+    """bcd: the loss as a mean over examples, as in the paper's text."""
+    output_loss: Annotated[
+        str | None, choice("--output-loss", ("own", "squared", "hinge"), "own")
+    ] = None
+    """bcd, scaleadmm: loss of the outputs' copy; by default the authors'."""
+    warm_steps: Annotated[int | None, whole_number("--warm-steps", 0, default="10")] = (
+        None
+    )
+    """scaleadmm: iterations before the multiplier moves."""
+    multiplier_step: Annotated[float | None, positive("--multiplier-step", "1")] = None
+    """scaleadmm: step of the multiplier; 2 is the method of multipliers' own."""
+    ridge: Annotated[float | None, nonnegative("--ridge", "1e-4")] = None
+    """scaleadmm: damping of the least squares."""
+    num_parts: Annotated[
+        int | None, whole_number("--num-parts", high=1_000, default="4")
+    ] = None
+    """badm: parts of a batch."""
 
     def given(self) -> dict[str, Any]:
         """The settings that were asked for, as the library takes them."""
