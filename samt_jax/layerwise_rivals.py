@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 
     Build = Callable[[Setup], Algorithm]
 
+_MDLAM = frozenset(
+    {
+        "max_doublings",
+        "min_tolerance",
+        "output_solver",
+        "penalty",
+        "tolerance",
+        "weight_decay",
+    }
+)
 # Where an activation is compared with a leaky ReLU.
 _PROBES = (-30.0, -1.0, -0.01, 0.0, 0.01, 1.0, 30.0)
 
@@ -160,6 +170,27 @@ LAYERWISE: dict[str, tuple[str, None, frozenset[str], Build, bool]] = {
             }
         ),
         _layerwise("dladmm"),
+        True,
+    ),
+    "mdlam": (
+        "alternating minimisation in a box about the activations, accelerated",
+        None,
+        _MDLAM | {"accelerate", "freeze_second_bias"},
+        _layerwise("mdlam"),
+        True,
+    ),
+    "aa-mdlam": (
+        "mDLAM with Anderson's acceleration",
+        None,
+        _MDLAM | {"accelerated", "memory"},
+        _layerwise("aa_mdlam"),
+        True,
+    ),
+    "pdadmm": (
+        "ADMM in which all layers are updated at once",
+        None,
+        frozenset({"constraint_penalty", "curvature", "output_solver", "penalty"}),
+        _layerwise("pdadmm"),
         True,
     ),
     "bcd": (

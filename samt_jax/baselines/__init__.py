@@ -1,5 +1,6 @@
 """The rivals, one method a file."""
 
+from samt_jax.baselines.aa_mdlam import AaMdlamState, aa_mdlam
 from samt_jax.baselines.badm import BadmInfo, BadmState, badm
 from samt_jax.baselines.bcd import BcdState, bcd
 from samt_jax.baselines.codes import HALF_SQUARED_ERROR, HINGE
@@ -22,6 +23,7 @@ from samt_jax.baselines.levels import (
 from samt_jax.baselines.mdlam import MdlamState, mdlam
 from samt_jax.baselines.newton_lr import NewtonLrInfo, NewtonLrState, newton_lr
 from samt_jax.baselines.outputs import SOFTMAX, SQUARED_ERROR, OutputLoss
+from samt_jax.baselines.pdadmm import PdadmmState, pdadmm
 from samt_jax.baselines.scaleadmm import ScaleadmmState, scaleadmm
 from samt_jax.baselines.ultimate import UltimateInfo, UltimateState, ultimate
 
@@ -30,6 +32,7 @@ __all__ = [
     "HINGE",
     "SOFTMAX",
     "SQUARED_ERROR",
+    "AaMdlamState",
     "BadmInfo",
     "BadmState",
     "BcdState",
@@ -45,9 +48,11 @@ __all__ = [
     "NewtonLrInfo",
     "NewtonLrState",
     "OutputLoss",
+    "PdadmmState",
     "ScaleadmmState",
     "UltimateInfo",
     "UltimateState",
+    "aa_mdlam",
     "adagrad_level",
     "adam_hd",
     "adam_level",
@@ -58,6 +63,7 @@ __all__ = [
     "hypergradient_descent",
     "mdlam",
     "newton_lr",
+    "pdadmm",
     "rmsprop_level",
     "scaleadmm",
     "sgd_hd",

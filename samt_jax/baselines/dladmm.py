@@ -33,21 +33,19 @@ from samt_jax.baselines.layerwise import (
     DenseLayer,
     LayerwiseInfo,
     Network,
-    affine,
+    Pass,
     check_positive,
-    examples_of,
-    find_layers,
-    forward,
+    pass_forward,
+    products_of,
     put,
-    read_layers,
     residuals,
+    start_variables,
     with_fitted_bias,
     with_layer,
     write_layers,
 )
 from samt_jax.baselines.moves import inputs_move, kernel_move
 from samt_jax.baselines.outputs import output_minimiser
-from samt_jax.blocks import Block
 
 Schedule = Literal["constant", "every_100", "on_rise"]
 
@@ -180,62 +178,61 @@ def dladmm(
 
     def init_fn(params: Params, batches: Batches, key: Key) -> DladmmState:
         del key
-        inputs, targets = examples_of(batches)
-        layers = read_layers(
-            params, find_layers(network, params, batches.train), inputs.dtype
-        )
-        hidden = forward(layers, inputs, network.negative_slope)
-        outputs = network.output.start(targets, hidden[-1].shape[1], inputs.dtype)
-        numbers = [
-            jnp.asarray(number, inputs.dtype)
-            for number in (penalty, output_penalty, curvature, jnp.inf)
-        ]
-        counts = [jnp.zeros((), jnp.int32) for _ in range(2)]
+        passed = pass_forward(network, params, batches)
+        preactivations, activations = start_variables(network, passed)
+        numbers = (penalty, output_penalty, curvature, jnp.inf)
         return DladmmState(
-            (*hidden[:-1], outputs),
-            tuple(activate(z, network.negative_slope) for z in hidden[:-1]),
-            jnp.zeros_like(outputs),
-            *numbers,
-            *counts,
+            preactivations,
+            activations,
+            jnp.zeros_like(preactivations[-1]),
+            *(jnp.asarray(number, passed.inputs.dtype) for number in numbers),
+            *(jnp.zeros((), jnp.int32) for _ in range(2)),
         )
 
     def step_fn(
         params: Params, state: DladmmState, batches: Batches, key: Key
     ) -> tuple[Params, DladmmState, StepInfo]:
         del key
-        inputs, targets = examples_of(batches)
-        blocks = find_layers(network, params, batches.train)
-        layers = read_layers(params, blocks, inputs.dtype)
-        passed = forward(layers, inputs, network.negative_slope)
-        value = jnp.mean(network.output.values(passed[-1], targets))
-        state = _schedule_penalties(state, value, penalty_schedule)
-        problem = Subproblem(network, minimise_outputs, inputs, targets, *state[3:6])
-        variables = start_variables(problem, state, layers, passed[0])
+        passed = pass_forward(network, params, batches)
+        state = _schedule_penalties(state, passed.value, penalty_schedule)
+        problem, variables = begin(network, minimise_outputs, state, passed)
         *_, (_, variables) = sweep(problem, variables)
-        info = _info(problem, variables, blocks, passed[-1])
+        info = StepInfo(passed.value, _info(problem, variables, passed))
         state = state._replace(
             preactivations=variables.preactivations,
             activations=variables.activations,
             multiplier=variables.multiplier,
             count=state.count + 1,
         )
-        params = write_layers(params, blocks, list(variables.layers))
-        return params, state, StepInfo(value, info)
+        params = write_layers(params, passed.blocks, list(variables.layers))
+        return params, state, info
 
     return Algorithm(init_fn, step_fn, FULL_BATCH)
 
 
-def start_variables(
-    problem: Subproblem,
+def begin(
+    network: Network,
+    minimise_outputs: Callable[..., Array],
     state: DladmmState,
-    layers: list[DenseLayer],
-    first_product: Float[Array, "n _"],
-) -> Variables:
-    """What a sweep starts from; the first layer's product is known already."""
-    products = [first_product]
-    for layer, activations in zip(layers[1:], state.activations, strict=True):
-        products.append(affine(layer, activations))
-    return Variables(tuple(layers), *state[:3], tuple(products))
+    passed: Pass,
+) -> tuple[Subproblem, Variables]:
+    """What is fixed in an iteration, and what it starts from."""
+    problem = Subproblem(
+        network,
+        minimise_outputs,
+        passed.inputs,
+        passed.targets,
+        state.penalty,
+        state.output_penalty,
+        state.curvature,
+    )
+    return problem, Variables(
+        passed.layers,
+        state.preactivations,
+        state.activations,
+        state.multiplier,
+        products_of(passed, state.activations),
+    )
 
 
 def sweep(problem: Subproblem, variables: Variables) -> Iterator[tuple[str, Variables]]:
@@ -338,21 +335,15 @@ def _move_activations(problem: Subproblem, variables: Variables, i: int) -> Vari
     )
 
 
-def _info(
-    problem: Subproblem,
-    variables: Variables,
-    blocks: tuple[Block, ...],
-    outputs: Float[Array, "n k"],
-) -> LayerwiseInfo:
-    output, targets = problem.network.output, problem.targets
-    z = variables.preactivations
+def _info(problem: Subproblem, variables: Variables, passed: Pass) -> LayerwiseInfo:
+    network, z = problem.network, variables.preactivations
     return LayerwiseInfo(
         augmented_lagrangian(problem, variables),
-        jnp.sum(output.values(z[-1], targets)),
+        jnp.sum(network.output.values(z[-1], problem.targets)),
         *residuals(
-            problem.network, blocks, z, variables.activations, variables.products
+            network, passed.blocks, z, variables.activations, variables.products
         ),
-        output.measure(outputs, targets),
+        network.output.measure(passed.preactivations[-1], problem.targets),
     )
 
 

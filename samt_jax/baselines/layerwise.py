@@ -68,6 +68,10 @@ class LayerwiseInfo(NamedTuple):
       activation_residual: By hidden layer, that of a_l - f(z_l).
       network: Means over the examples of a forward pass before the step: accuracy or
         root mean squared error. They are the network's, not the variables'.
+      constraint_residual: By hidden layer, the root mean square of p_{l+1} - q_l, where
+        a method splits a layer's inputs from the outputs before it.
+      is_accepted: 1 where an accelerated point was taken and 0 where it was not, by a
+        method that decides it for all variables at once.
     """
 
     objective: Scalar
@@ -75,6 +79,8 @@ class LayerwiseInfo(NamedTuple):
     linear_residual: dict[str, Scalar]
     activation_residual: dict[str, Scalar]
     network: dict[str, Scalar]
+    constraint_residual: dict[str, Scalar] | None = None
+    is_accepted: Scalar | None = None
 
 
 def find_layers(network: Network, params: Params, batch: Batch) -> tuple[Block, ...]:
@@ -180,6 +186,82 @@ def examples_of(batches: Batches) -> tuple[Float[Array, "n d"], Array]:
     inputs, targets = batches.train
     dtype = jnp.promote_types(jnp.float32, inputs.dtype)
     return inputs.reshape(len(inputs), -1).astype(dtype), targets
+
+
+class Pass(NamedTuple):
+    """A step's data, and a forward pass through the network that it is given.
+
+    Attributes:
+      inputs: Examples as rows.
+      targets: As the loss takes them.
+      blocks: Where the layers are in the parameters.
+      layers: Their parameters.
+      preactivations: z_1 to z_L of the pass; the last are the network's outputs.
+      value: The network's mean loss.
+    """
+
+    inputs: Float[Array, "n d"]
+    targets: Array
+    blocks: tuple[Block, ...]
+    layers: tuple[DenseLayer, ...]
+    preactivations: tuple[Float[Array, "n _"], ...]
+    value: Scalar
+
+
+def pass_forward(network: Network, params: Params, batches: Batches) -> Pass:
+    """Reads a step's data and layers, and runs the network.
+
+    Args:
+      network: The network.
+      params: Its parameters.
+      batches: What the step is given.
+
+    Returns:
+      The pass.
+
+    Raises:
+      ValueError: As of :func:`find_layers`.
+    """
+    inputs, targets = examples_of(batches)
+    blocks = find_layers(network, params, batches.train)
+    layers = read_layers(params, blocks, inputs.dtype)
+    preactivations = forward(layers, inputs, network.negative_slope)
+    value = jnp.mean(network.output.values(preactivations[-1], targets))
+    return Pass(inputs, targets, blocks, tuple(layers), tuple(preactivations), value)
+
+
+def start_variables(
+    network: Network, passed: Pass
+) -> tuple[tuple[Float[Array, "n _"], ...], tuple[Float[Array, "n _"], ...]]:
+    """Variables to start from: those of a forward pass, and the loss's own outputs.
+
+    Args:
+      network: The network.
+      passed: The pass.
+
+    Returns:
+      z_1 to z_L, and a_1 to a_{L-1}.
+    """
+    *hidden, outputs = passed.preactivations
+    start = network.output.start(passed.targets, outputs.shape[1], outputs.dtype)
+    activations = tuple(activate(z, network.negative_slope) for z in hidden)
+    return (*hidden, start), activations
+
+
+def products_of(
+    passed: Pass, activations: Sequence[Float[Array, "n _"]]
+) -> tuple[Float[Array, "n _"], ...]:
+    """What each layer makes of its input variables; the first one's is known.
+
+    Args:
+      passed: The pass.
+      activations: a_1 to a_{L-1}, the inputs of layers 2 to L.
+
+    Returns:
+      ``a_{l-1} W_l + b_l`` of every layer.
+    """
+    later = zip(passed.layers[1:], activations, strict=True)
+    return passed.preactivations[0], *(affine(layer, a) for layer, a in later)
 
 
 def affine(layer: DenseLayer, inputs: Float[Array, "n i"]) -> Float[Array, "n o"]:

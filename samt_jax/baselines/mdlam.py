@@ -33,21 +33,19 @@ from samt_jax.baselines.layerwise import (
     DenseLayer,
     LayerwiseInfo,
     Network,
-    affine,
+    Pass,
     check_positive,
-    examples_of,
-    find_layers,
-    forward,
+    pass_forward,
+    products_of,
     put,
-    read_layers,
     residuals,
+    start_variables,
     with_fitted_bias,
     with_layer,
     write_layers,
 )
 from samt_jax.baselines.moves import kernel_move, projected_move
 from samt_jax.baselines.outputs import output_minimiser
-from samt_jax.blocks import Block
 
 
 class MdlamState(NamedTuple):
@@ -76,7 +74,7 @@ class Rule(NamedTuple):
     network: Network
     minimise_outputs: Callable[..., Array]
     penalty: float
-    decay: float
+    weight_decay: float
     accelerate: bool
     max_doublings: int | None
     freeze_second_bias: bool
@@ -116,7 +114,7 @@ def mdlam(
     network: Network,
     *,
     penalty: float = 1e-3,
-    decay: float = 0.05,
+    weight_decay: float = 0.05,
     tolerance: float = 100.0,
     min_tolerance: float = 1e-3,
     accelerate: bool = True,
@@ -137,7 +135,7 @@ def mdlam(
     Args:
       network: What is trained.
       penalty: ρ > 0.
-      decay: μ >= 0.
+      weight_decay: μ >= 0.
       tolerance: ε of the first iteration; it is halved after each.
       min_tolerance: Where that ends.
       accelerate: Whether W and a are extrapolated.
@@ -158,7 +156,8 @@ def mdlam(
       >>> from samt_jax import Batches, Chain, dense
       >>> from samt_jax.baselines import SQUARED_ERROR, Network, mdlam
       >>> chain = Chain((dense("a"),), lambda z, y: jnp.sum((z - y) ** 2, axis=1))
-      >>> algorithm = mdlam(Network(chain, SQUARED_ERROR, 1.0), penalty=1.0, decay=0.0)
+      >>> network = Network(chain, SQUARED_ERROR, 1.0)
+      >>> algorithm = mdlam(network, penalty=1.0, weight_decay=0.0)
       >>> params = {"a": {"kernel": jnp.zeros((1, 1)), "bias": jnp.zeros(1)}}
       >>> batches, key = Batches((jnp.ones((4, 1)),) * 2), jax.random.key(0)
       >>> state = algorithm.init(params, batches, key)
@@ -176,7 +175,7 @@ def mdlam(
         network,
         minimise_outputs,
         penalty,
-        decay,
+        weight_decay,
         accelerate,
         max_doublings,
         freeze_second_bias,
@@ -184,70 +183,73 @@ def mdlam(
 
     def init_fn(params: Params, batches: Batches, key: Key) -> MdlamState:
         del key
-        inputs, targets = examples_of(batches)
-        layers = read_layers(
-            params, find_layers(network, params, batches.train), inputs.dtype
-        )
-        hidden = forward(layers, inputs, network.negative_slope)
-        outputs = network.output.start(targets, hidden[-1].shape[1], inputs.dtype)
-        activations = tuple(activate(z, network.negative_slope) for z in hidden[:-1])
-        return MdlamState(
-            (*hidden[:-1], outputs),
-            activations,
-            tuple(layer.kernel for layer in layers) if accelerate else (),
-            activations if accelerate else (),
-            jnp.asarray(tolerance, inputs.dtype),
-            jnp.ones((), inputs.dtype),
-        )
+        return start_state(rule, pass_forward(network, params, batches), tolerance)
 
     def step_fn(
         params: Params, state: MdlamState, batches: Batches, key: Key
     ) -> tuple[Params, MdlamState, StepInfo]:
         del key
-        inputs, targets = examples_of(batches)
-        blocks = find_layers(network, params, batches.train)
-        layers = read_layers(params, blocks, inputs.dtype)
-        passed = forward(layers, inputs, network.negative_slope)
-        next_momentum = (1 + jnp.sqrt(1 + 4 * state.momentum**2)) / 2
-        problem = Subproblem(
-            rule,
-            inputs,
-            targets,
-            state.tolerance,
-            (state.momentum - 1) / next_momentum,
-        )
-        before = start_variables(state, layers, passed[0])
+        passed = pass_forward(network, params, batches)
+        problem, before = begin(rule, state, passed)
         *_, (_, after) = sweep(problem, before)
-        state = MdlamState(
-            after.preactivations,
-            after.activations,
-            tuple(layer.kernel for layer in layers) if accelerate else (),
-            before.activations if accelerate else (),
-            jnp.maximum(state.tolerance / 2, min_tolerance),
-            next_momentum,
-        )
-        value = jnp.mean(network.output.values(passed[-1], targets))
-        info = StepInfo(value, describe(problem, after, blocks, passed[-1]))
-        return write_layers(params, blocks, list(after.layers)), state, info
+        state = end(problem, state, before, after, min_tolerance)
+        info = StepInfo(passed.value, describe(problem, after, passed))
+        return write_layers(params, passed.blocks, list(after.layers)), state, info
 
     return Algorithm(init_fn, step_fn, FULL_BATCH)
 
 
-def start_variables(
-    state: MdlamState, layers: list[DenseLayer], first_product: Float[Array, "n _"]
-) -> Variables:
-    """What a sweep starts from; the first layer's product is known already."""
-    products = [first_product]
-    for layer, activations in zip(layers[1:], state.activations, strict=True):
-        products.append(affine(layer, activations))
-    return Variables(
-        tuple(layers),
+def start_state(rule: Rule, passed: Pass, tolerance: float) -> MdlamState:
+    """The state before the first iteration."""
+    preactivations, activations = start_variables(rule.network, passed)
+    dtype = passed.inputs.dtype
+    return MdlamState(
+        preactivations,
+        activations,
+        tuple(layer.kernel for layer in passed.layers) if rule.accelerate else (),
+        activations if rule.accelerate else (),
+        jnp.asarray(tolerance, dtype),
+        jnp.ones((), dtype),
+    )
+
+
+def begin(rule: Rule, state: MdlamState, passed: Pass) -> tuple[Subproblem, Variables]:
+    """What is fixed in an iteration, and what it starts from."""
+    extrapolation = (state.momentum - 1) / _next_momentum(state.momentum)
+    problem = Subproblem(
+        rule, passed.inputs, passed.targets, state.tolerance, extrapolation
+    )
+    return problem, Variables(
+        passed.layers,
         state.preactivations,
         state.activations,
-        tuple(products),
+        products_of(passed, state.activations),
         state.last_kernels,
         state.last_activations,
     )
+
+
+def end(
+    problem: Subproblem,
+    state: MdlamState,
+    before: Variables,
+    after: Variables,
+    min_tolerance: float,
+) -> MdlamState:
+    """The state after an iteration."""
+    accelerate = problem.rule.accelerate
+    return MdlamState(
+        after.preactivations,
+        after.activations,
+        tuple(layer.kernel for layer in before.layers) if accelerate else (),
+        before.activations if accelerate else (),
+        jnp.maximum(state.tolerance / 2, min_tolerance),
+        _next_momentum(state.momentum),
+    )
+
+
+def _next_momentum(momentum: Scalar) -> Scalar:
+    return (1 + jnp.sqrt(1 + 4 * momentum**2)) / 2
 
 
 def sweep(problem: Subproblem, variables: Variables) -> Iterator[tuple[str, Variables]]:
@@ -272,24 +274,21 @@ def objective(problem: Subproblem, variables: Variables) -> Scalar:
     for layer, z, product in zip(
         variables.layers, variables.preactivations, variables.products, strict=True
     ):
-        total += rule.decay / 2 * jnp.sum(layer.kernel**2)
+        total += rule.weight_decay / 2 * jnp.sum(layer.kernel**2)
         total += rule.penalty / 2 * jnp.sum((z - product) ** 2)
     return total
 
 
-def describe(
-    problem: Subproblem,
-    variables: Variables,
-    blocks: tuple[Block, ...],
-    outputs: Float[Array, "n k"],
-) -> LayerwiseInfo:
+def describe(problem: Subproblem, variables: Variables, passed: Pass) -> LayerwiseInfo:
     """What a step reports of its last variables and of the pass before it."""
     network, z = problem.rule.network, variables.preactivations
     return LayerwiseInfo(
         objective(problem, variables),
         jnp.sum(network.output.values(z[-1], problem.targets)),
-        *residuals(network, blocks, z, variables.activations, variables.products),
-        network.output.measure(outputs, problem.targets),
+        *residuals(
+            network, passed.blocks, z, variables.activations, variables.products
+        ),
+        network.output.measure(passed.preactivations[-1], problem.targets),
     )
 
 
@@ -334,7 +333,7 @@ def _move_kernel(problem: Subproblem, variables: Variables, i: int) -> Variables
 
     def value(kernel: Array, product: Array) -> Scalar:
         squares = rule.penalty / 2 * jnp.sum((product - z) ** 2)
-        return squares + rule.decay / 2 * jnp.sum(kernel**2)
+        return squares + rule.weight_decay / 2 * jnp.sum(kernel**2)
 
     def step(kernel: Array, product: Array) -> _Trial:
         move = kernel_move(
@@ -343,7 +342,7 @@ def _move_kernel(problem: Subproblem, variables: Variables, i: int) -> Variables
             product - z,
             rule.penalty,
             jnp.ones((), z.dtype),
-            decay=rule.decay,
+            decay=rule.weight_decay,
             max_doublings=rule.max_doublings,
         )
         # Given up, it is the block before that stays, not the point ahead of it.

@@ -180,11 +180,35 @@ class Settings:
     ] = None
     """dladmm: when penalties grow; on_rise is the authors' code's."""
     curvature: Annotated[float | None, positive("--curvature", "own")] = None
-    """dladmm: where the backtracking of gradient steps starts."""
+    """dladmm, pdadmm: where the backtracking of gradient steps starts."""
     output_solver: Annotated[
         str | None, choice("--output-solver", ("newton", "fista"), "newton")
     ] = None
-    """dladmm: how outputs are minimised over; fista is the authors' code's."""
+    """ADMM kind: how outputs are minimised over; fista is the authors' code's."""
+    constraint_penalty: Annotated[
+        float | None, positive("--constraint-penalty", "own")
+    ] = None
+    """pdadmm: weight of the constraints between layers; by default the others'."""
+    tolerance: Annotated[float | None, positive("--tolerance", "100")] = None
+    """mDLAM: half-width of the box about the activations, at first."""
+    min_tolerance: Annotated[float | None, positive("--min-tolerance", "1e-3")] = None
+    """mDLAM: where halving that at every iteration ends."""
+    accelerate: Annotated[bool | None, switch("--accelerate", "yes")] = None
+    """mdlam: Nesterov's extrapolation; the authors' code has none."""
+    max_doublings: Annotated[
+        int | None, whole_number("--max-doublings", 0, 100, "none")
+    ] = None
+    """mDLAM: after how many a step is given up; 10 in the authors' code."""
+    freeze_second_bias: Annotated[bool | None, switch("--freeze-second-bias", "no")] = (
+        None
+    )
+    """mdlam: leave the second hidden layer's bias, as the authors' code does."""
+    memory: Annotated[int | None, whole_number("--memory", 0, 100, "5")] = None
+    """aa-mdlam: changes of the iterates that are kept."""
+    accelerated: Annotated[
+        str | None, choice("--accelerated", ("weights", "all"), "weights")
+    ] = None
+    """aa-mdlam: the variables that are accelerated."""
     activation_penalty: Annotated[
         float | None, positive("--activation-penalty", "own")
     ] = None
