@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from samt_jax.layerwise_rivals import LAYERWISE
 from samt_jax.rivals import RIVALS
 
 if TYPE_CHECKING:
@@ -66,15 +67,17 @@ class Optimizer(NamedTuple):
 
     Attributes:
       summary: What it is, in a few words.
-      learning_rate: What `learning_rate` is by default.
+      learning_rate: What `learning_rate` is by default; `None` where there is none.
       takes: The settings that it takes.
       build: Makes the algorithm.
+      full_batch: Whether a step needs the whole training set.
     """
 
     summary: str
-    learning_rate: float
+    learning_rate: float | None
     takes: frozenset[str]
     build: Callable[[Setup], Algorithm]
+    full_batch: bool = False
 
 
 def make_optimizer(name: str, **settings: Any) -> MakeAlgorithm:
@@ -103,13 +106,14 @@ def make_optimizer(name: str, **settings: Any) -> MakeAlgorithm:
       >>> loss_fn = lambda params, batch: jnp.mean((params - batch) ** 2)
       >>> make_algorithm = make_optimizer("sgd", learning_rate=0.5, schedule="cosine")
       >>> make_algorithm(loss_fn, jax.random.key(0), 100).batch_spec
-      BatchSpec(num_train=1, meta=None)
+      BatchSpec(num_train=1, meta=None, full_batch=False)
     """
     row = find_optimizer(name)
     given = {key: value for key, value in settings.items() if value is not None}
     for setting in given:
         check_takes(name, setting)
-    given.setdefault("learning_rate", row.learning_rate)
+    if row.learning_rate is not None:
+        given.setdefault("learning_rate", row.learning_rate)
 
     def make_algorithm(loss_fn: LossFn, key: Key, num_steps: int) -> Algorithm:
         return row.build(Setup(loss_fn, key, num_steps, dict(given)))
@@ -357,4 +361,5 @@ OPTIMIZERS: dict[str, Optimizer] = {
         _from_optax(lambda optax, rate, settings: optax.contrib.prodigy(rate)),
     ),
     **{name: Optimizer(*row) for name, row in RIVALS.items()},
+    **{name: Optimizer(*row) for name, row in LAYERWISE.items()},
 }

@@ -206,21 +206,23 @@ def _loss_fn(model: _Model, losses: Callable[[Array, Array], Array]) -> LossFn:
     return loss_fn
 
 
-def _cross_entropy(logits: Array, labels: Array) -> Float[Array, " b"]:
+def cross_entropy(logits: Array, labels: Array) -> Float[Array, " b"]:
+    """The softmax cross-entropy of each example, in nats."""
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
 
 
 def _measure_classes(logits: Array, labels: Array) -> Measures:
     correct = (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
-    return {"loss": _cross_entropy(logits, labels), "accuracy": correct}
+    return {"loss": cross_entropy(logits, labels), "accuracy": correct}
 
 
-def _squared_error(outputs: Array, targets: Array) -> Float[Array, " b"]:
+def squared_error(outputs: Array, targets: Array) -> Float[Array, " b"]:
+    """The squared error of each example, summed over its outputs."""
     return jnp.sum(optax.squared_error(outputs, targets), axis=-1)
 
 
 def _measure_values(outputs: Array, targets: Array) -> Measures:
-    return {"loss": _squared_error(outputs, targets)}
+    return {"loss": squared_error(outputs, targets)}
 
 
 def _add_root(means: dict[str, Scalar]) -> dict[str, Scalar]:
@@ -228,6 +230,6 @@ def _add_root(means: dict[str, Scalar]) -> dict[str, Scalar]:
 
 
 _LOSSES: dict[str, tuple[Callable, Callable, Callable]] = {
-    "classification": (_cross_entropy, _measure_classes, lambda means: means),
-    "regression": (_squared_error, _measure_values, _add_root),
+    "classification": (cross_entropy, _measure_classes, lambda means: means),
+    "regression": (squared_error, _measure_values, _add_root),
 }

@@ -4,6 +4,7 @@ This is the only file of the library that calls `jit`. Several seeds share one
 compilation.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -52,6 +53,19 @@ class Progress(NamedTuple):
         return int(np.asarray(self.state.step)[0])
 
 
+class Memory(NamedTuple):
+    """The memory that a compiled epoch takes, in bytes, known before it runs.
+
+    Attributes:
+      algorithm_state: What the algorithm keeps from step to step.
+      total: Training set, state before and after, and what the compiler needs between;
+        `None` where it does not say.
+    """
+
+    algorithm_state: int
+    total: int | None
+
+
 class Trainer(NamedTuple):
     """A compiled run.
 
@@ -65,6 +79,7 @@ class Trainer(NamedTuple):
       order: How the data are cut into batches.
       epochs: Length of the run.
       compile_seconds: Wall time that tracing and compiling took.
+      memory: What an epoch takes.
     """
 
     init: Callable[[], Progress]
@@ -74,6 +89,7 @@ class Trainer(NamedTuple):
     order: DataOrder
     epochs: int
     compile_seconds: float
+    memory: Memory
 
 
 def prepare(
@@ -129,7 +145,21 @@ def prepare(
         order=order,
         epochs=epochs,
         compile_seconds=compile_seconds,
+        memory=_memory(programs.train, state),
     )
+
+
+def _memory(train: "_Compiled", state: TrainState) -> Memory:
+    kept = sum(
+        math.prod(leaf.shape) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(state.algorithm_state)
+    )
+    sizes = train.call.memory_analysis()
+    if sizes is None:
+        return Memory(kept, None)
+    parts = ("argument", "output", "temp", "generated_code")
+    total = sum(getattr(sizes, f"{part}_size_in_bytes") for part in parts)
+    return Memory(kept, total - sizes.alias_size_in_bytes)
 
 
 class _Plan(NamedTuple):
@@ -162,7 +192,7 @@ class _Plan(NamedTuple):
 class _Compiled(NamedTuple):
     """A compiled function over seeds, and the shapes that it returns."""
 
-    call: Callable[..., Any]
+    call: jax.stages.Compiled
     shape: PyTree
 
 

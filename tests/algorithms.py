@@ -6,6 +6,7 @@ which one it has.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +18,7 @@ from samt_jax import Algorithm, Batches, BatchSpec, from_optax, samt, samt_sweep
 from samt_jax.baselines import (
     adam_hd,
     adam_level,
+    badm,
     dante,
     newton_lr,
     sgd_hd,
@@ -196,4 +198,7 @@ TRANSFORMATIONS = (
     ),
 )  # fmt: skip
 
-ALGORITHMS = tuple(_algorithm_row(row) for row in TRANSFORMATIONS)
+ALGORITHMS = (
+    *(_algorithm_row(row) for row in TRANSFORMATIONS),
+    Row("badm", partial(badm, penalty=4.0, proximal_weight=12.0, num_parts=3)),
+)

@@ -1,5 +1,6 @@
 """What may be wrong with options that are right one by one; nothing here needs JAX."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from samt_jax.cli.options import (
@@ -42,7 +43,8 @@ def check(options: Train | Resume | Compare | Explain | Doctor) -> None:
     else:
         check_settings(options.optimizer, options.settings)
     if not isinstance(options, Explain):
-        check_run(options.run)
+        names = options.names if isinstance(options, Compare) else (options.optimizer,)
+        check_run(options.run, names)
 
 
 def check_saved(options: Resume) -> None:
@@ -111,16 +113,23 @@ def check_settings(optimizer: str, settings: Settings) -> None:
             raise UsageError(str(error)) from error
 
 
-def check_run(run: Run) -> None:
-    """Refuses seeds beyond the last one, and a run folder that cannot be used.
+def check_run(run: Run, optimizers: Sequence[str]) -> None:
+    """Refuses what cannot be of a run: its batches, its seeds, its folder.
 
     Args:
       run: How often and where to.
+      optimizers: What is run.
 
     Raises:
       UsageError: One sentence.
       RunFolderError: One sentence.
     """
+    is_full = all(OPTIMIZERS[name].full_batch for name in optimizers)
+    if is_full and run.batch_size is not None:
+        raise UsageError(
+            f"--batch-size is {run.batch_size}, and {', '.join(optimizers)} takes the "
+            "whole training set at every step; leave it out."
+        )
     if run.seed + run.seeds - 1 > LAST_SEED:
         raise UsageError(
             f"--seed {run.seed} with --seeds {run.seeds} goes beyond the last seed, "

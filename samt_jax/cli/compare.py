@@ -10,7 +10,7 @@ from rich.table import Table
 
 from samt_jax.cli.checks import optimizer_settings
 from samt_jax.cli.display import format_metric
-from samt_jax.cli.options import Compare, num_epochs
+from samt_jax.cli.options import BATCH_SIZE, Compare, num_epochs
 from samt_jax.cli.training import (
     Line,
     Setting,
@@ -47,7 +47,7 @@ def run(options: Compare) -> int:
     summaries: list[dict[str, Any]] = []
     folder, interrupted = None, False
     for name in options.names:
-        trainer = prepare_run(setting, name, settings[name], options.data, options.run)
+        trainer = prepare_run(setting, name, settings[name], options)
         if folder is None:
             print_notes(setting)
             folder = _make_folder(options, setting, trainer, settings)
@@ -76,8 +76,10 @@ def _make_folder(
 ) -> Path:
     folder = new_run_folder(options.run.out, f"compare-{options.data.dataset}")
     config = describe(options, setting, trainer)
-    # How many steps an epoch has depends on the optimizer.
+    # How many steps an epoch has depends on the optimizer, and so does whether a step
+    # needs the whole training set.
     del config["steps_per_epoch"]
+    config["batch_size"] = options.run.batch_size or BATCH_SIZE
     write_json(folder / "config.json", config | {"optimizers": settings})
     return folder
 
@@ -102,7 +104,7 @@ def _result(
         "model": options.network.model,
         "seed": options.run.seed,
         "seeds": options.run.seeds,
-        "epochs": num_epochs(options.data, options.run),
+        "epochs": num_epochs(options),
         "status": "interrupted" if interrupted else status,
         "runs": summaries,
         "run_dir": str(folder),

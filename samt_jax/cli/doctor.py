@@ -63,7 +63,10 @@ def _print(report: dict[str, Any]) -> None:
         datasets.add_row(row["name"], row["label"], found, row["advice"])
     optimizers = Table("optimizer", "what it is", "learning rate")
     for name, row in report["optimizers"].items():
-        optimizers.add_row(name, row["summary"], f"{row['learning_rate']:g}")
+        rate = row["learning_rate"]
+        optimizers.add_row(
+            name, row["summary"], "none" if rate is None else f"{rate:g}"
+        )
     probes = Table("tried out", "good", "found", "what to do")
     for row in report["probes"]:
         good = "yes" if row["good"] else "no"

@@ -33,7 +33,8 @@ MODELS = ("mlp", "cnn", "resnet18", "vgg11")
 FEATURES = ("mean", "variance", "max", "min", "norm")
 ORDERS = ("forward", "backward", "random")
 SAMT = ("samt-s", "samt-r", "samt-c", "samt-e")
-DIGITS_EPOCHS, EPOCHS = 100, 20
+DIGITS_EPOCHS, EPOCHS, FULL_BATCH_EPOCHS = 100, 20, 200
+BATCH_SIZE = 64
 LAST_SEED = 2**32 - 1
 
 
@@ -170,6 +171,76 @@ class Settings:
     keep: Annotated[str | None, choice("--keep", ("last", "best"), "last")] = None
     """DANTE: which iterate of a layer is kept."""
 
+    penalty: Annotated[float | None, positive("--penalty", "own")] = None
+    """ADMM and BCD: weight of the penalties, which are sums over examples."""
+    output_penalty: Annotated[float | None, positive("--output-penalty", "own")] = None
+    """dladmm: weight of the last layer's penalty; by default the others'."""
+    penalty_schedule: Annotated[
+        str | None,
+        choice("--penalty-schedule", ("constant", "every_100", "on_rise"), "every_100"),
+    ] = None
+    """dladmm: when penalties grow; on_rise is the authors' code's."""
+    curvature: Annotated[float | None, positive("--curvature", "own")] = None
+    """dladmm, pdadmm: where the backtracking of gradient steps starts."""
+    output_solver: Annotated[
+        str | None, choice("--output-solver", ("newton", "fista"), "newton")
+    ] = None
+    """ADMM kind: how outputs are minimised over; fista is the authors' code's."""
+    constraint_penalty: Annotated[
+        float | None, positive("--constraint-penalty", "own")
+    ] = None
+    """pdadmm: weight of the constraints between layers; by default the others'."""
+    tolerance: Annotated[float | None, positive("--tolerance", "100")] = None
+    """mDLAM: half-width of the box about the activations, at first."""
+    min_tolerance: Annotated[float | None, positive("--min-tolerance", "1e-3")] = None
+    """mDLAM: where halving that at every iteration ends."""
+    accelerate: Annotated[bool | None, switch("--accelerate", "yes")] = None
+    """mdlam: Nesterov's extrapolation; the authors' code has none."""
+    max_doublings: Annotated[
+        int | None, whole_number("--max-doublings", 0, 100, "none")
+    ] = None
+    """mDLAM: after how many a step is given up; 10 in the authors' code."""
+    freeze_second_bias: Annotated[bool | None, switch("--freeze-second-bias", "no")] = (
+        None
+    )
+    """mdlam: leave the second hidden layer's bias, as the authors' code does."""
+    memory: Annotated[int | None, whole_number("--memory", 0, 100, "5")] = None
+    """aa-mdlam: changes of the iterates that are kept."""
+    accelerated: Annotated[
+        str | None, choice("--accelerated", ("weights", "all"), "weights")
+    ] = None
+    """aa-mdlam: the variables that are accelerated."""
+    activation_penalty: Annotated[
+        float | None, positive("--activation-penalty", "own")
+    ] = None
+    """bcd, scaleadmm: weight of the activations' penalties."""
+    proximal_weight: Annotated[
+        float | None, nonnegative("--proximal-weight", "own")
+    ] = None
+    """bcd, badm: weight of the proximal terms, which slow the steps."""
+    splitting: Annotated[
+        str | None, choice("--splitting", ("three", "two"), "three")
+    ] = None
+    """bcd: whether pre-activations are variables, too, or activations alone."""
+    mean_loss: Annotated[bool | None, switch("--mean-loss", "no")] = None
+    """bcd: the loss as a mean over examples, as in the paper's text."""
+    output_loss: Annotated[
+        str | None, choice("--output-loss", ("own", "squared", "hinge"), "own")
+    ] = None
+    """bcd, scaleadmm: loss of the outputs' copy; by default the authors'."""
+    warm_steps: Annotated[int | None, whole_number("--warm-steps", 0, default="10")] = (
+        None
+    )
+    """scaleadmm: iterations before the multiplier moves."""
+    multiplier_step: Annotated[float | None, positive("--multiplier-step", "1")] = None
+    """scaleadmm: step of the multiplier; 2 is the method of multipliers' own."""
+    ridge: Annotated[float | None, nonnegative("--ridge", "1e-4")] = None
+    """scaleadmm: damping of the least squares."""
+    num_parts: Annotated[
+        int | None, whole_number("--num-parts", high=1_000, default="4")
+    ] = None
+    """badm: parts of a batch."""
+
     def given(self) -> dict[str, Any]:
         """The settings that were asked for, as the library takes them."""
         pairs = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
@@ -185,10 +256,15 @@ class Run:
 
     epochs: Annotated[
         int | None,
-        whole_number("--epochs", default=f"{EPOCHS},digits:{DIGITS_EPOCHS}"),
+        whole_number(
+            "--epochs",
+            default=f"{EPOCHS},digits:{DIGITS_EPOCHS},full-batch:{FULL_BATCH_EPOCHS}",
+        ),
     ] = None
     """Passes over the training set."""
-    batch_size: Annotated[int, whole_number("--batch-size")] = 64
+    batch_size: Annotated[
+        int | None, whole_number("--batch-size", default=f"{BATCH_SIZE},full-batch:all")
+    ] = None
     """Examples a batch."""
     seed: Annotated[int, whole_number("--seed", 0, LAST_SEED)] = 0
     """The seed, or the first of several."""
@@ -277,11 +353,21 @@ class Doctor:
     """Print one JSON object on standard output, and nothing else there."""
 
 
-def num_epochs(data: Data, run: Run) -> int:
-    """The epochs, resolved."""
-    if run.epochs is not None:
-        return run.epochs
-    return DIGITS_EPOCHS if data.dataset == "digits" else EPOCHS
+def batch_size(run: Run, optimizer: str) -> int | None:
+    """The batch size of an optimizer's run, resolved; `None` is the whole set."""
+    if OPTIMIZERS[optimizer].full_batch:
+        return None
+    return BATCH_SIZE if run.batch_size is None else run.batch_size
+
+
+def num_epochs(options: Train | Compare) -> int:
+    """The epochs, resolved; a full-batch method takes one step in each."""
+    if options.run.epochs is not None:
+        return options.run.epochs
+    names = options.names if isinstance(options, Compare) else (options.optimizer,)
+    if all(OPTIMIZERS[name].full_batch for name in names):
+        return FULL_BATCH_EPOCHS
+    return DIGITS_EPOCHS if options.data.dataset == "digits" else EPOCHS
 
 
 def words_of(options: Any) -> list[str]:

@@ -101,7 +101,7 @@ def end(options: Train, folder: Path, summary: dict[str, Any]) -> int:
 def _prepare(options: Train) -> tuple[Setting, Trainer, dict[str, Any]]:
     settings, name = options.settings.given(), options.optimizer
     setting = set_up(options.data, options.network)
-    trainer = prepare_run(setting, name, settings, options.data, options.run)
+    trainer = prepare_run(setting, name, settings, options)
     print_notes(setting)
     config = describe(options, setting, trainer) | {"optimizer": name}
     config |= {"learning_rate": find_optimizer(name).learning_rate} | settings
@@ -188,7 +188,7 @@ def _identity(options: Train) -> dict[str, Any]:
         "model": options.network.model,
         "seed": options.run.seed,
         "seeds": options.run.seeds,
-        "epochs": num_epochs(options.data, options.run),
+        "epochs": num_epochs(options),
     }
 
 

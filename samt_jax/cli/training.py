@@ -15,7 +15,7 @@ from samt_jax.cli.display import Display, compiling
 from samt_jax.cli.environment import environment
 from samt_jax.cli.memory import print_memory
 from samt_jax.cli.metrics import Line, metrics_line
-from samt_jax.cli.options import Compare, Data, Network, Run, Train, num_epochs
+from samt_jax.cli.options import Compare, Data, Network, Train, batch_size, num_epochs
 from samt_jax.cli.values import UsageError
 from samt_jax.data import Dataset, load
 from samt_jax.loop import state_sha256
@@ -78,17 +78,15 @@ def prepare_run(
     setting: Setting,
     optimizer: str,
     settings: Mapping[str, Any],
-    data: Data,
-    run: Run,
+    options: Train | Compare,
 ) -> Trainer:
-    """Compiles a run.
+    """Compiles a run, and says what memory it will take where that may be much.
 
     Args:
       setting: What is trained.
       optimizer: Its name.
       settings: The optimizer's settings.
-      data: What it is trained on.
-      run: How long and how often.
+      options: What it is trained on, how long and how often.
 
     Returns:
       The compiled run.
@@ -102,15 +100,24 @@ def prepare_run(
         if optimizer == "samt-e":
             print_memory(optimizer, setting.problem, make_algorithm)
         with compiling(optimizer, len(setting.blocks.blocks)):
-            return prepare(
+            trainer = prepare(
                 setting.problem,
                 make_algorithm,
-                epochs=num_epochs(data, run),
-                batch_size=run.batch_size,
-                seeds=run.seed_list,
+                epochs=num_epochs(options),
+                batch_size=batch_size(options.run, optimizer),
+                seeds=options.run.seed_list,
             )
     except ValueError as error:
         raise _usage_error(error) from error
+    if trainer.order.spec.full_batch:
+        kept, whole = (_in_units(size) for size in trainer.memory)
+        print(
+            f"note: {optimizer} keeps variables for each of the "
+            f"{trainer.order.num_examples:,} examples: {kept} from step to step, and "
+            f"{whole} in all while it takes one.",
+            file=sys.stderr,
+        )
+    return trainer
 
 
 class Outcome(NamedTuple):
@@ -190,7 +197,7 @@ def describe(
     return {
         **dataclasses.asdict(options.data),
         **dataclasses.asdict(options.network),
-        "batch_size": options.run.batch_size,
+        "batch_size": trainer.order.batch_size,
         "seed": options.run.seed,
         "seeds": options.run.seeds,
         "epochs": trainer.epochs,
@@ -268,6 +275,15 @@ def draw(folder: Path, lines: Sequence[Line], title: str, dataset: Dataset) -> N
     curves = plot_curves(lines, metric=dataset.metric, title=title)
     save_figure(curves, folder / "curves.png")
     save_figure(plot_step_sizes(lines, title=title), folder / "step_sizes.png")
+
+
+def _in_units(num_bytes: int | None) -> str:
+    """A size in the unit that suits it."""
+    if num_bytes is None:
+        return "an unknown amount"
+    return (
+        f"{num_bytes / 1e9:.2f} GB" if num_bytes >= 1e8 else f"{num_bytes / 1e6:.1f} MB"
+    )
 
 
 def _status_of(statuses: Sequence[str]) -> str:

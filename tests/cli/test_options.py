@@ -176,7 +176,7 @@ def test_options_are_read_into_their_groups():
     }
     assert options.run.seed_list == (5, 6, 7)
     assert options.run.json
-    assert num_epochs(options.data, options.run) == 7
+    assert num_epochs(options) == 7
 
 
 @pytest.mark.parametrize(

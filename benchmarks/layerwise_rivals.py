@@ -1,0 +1,159 @@
+"""The auxiliary-variable rivals on MNIST and Fashion-MNIST, beside the paper's Table 3.
+
+    python -m benchmarks.layerwise_rivals run [METHOD ...]
+    python -m benchmarks.layerwise_rivals report
+
+Full batches, 784-h-10 with one hidden layer of ReLUs (as the paper prints the network),
+weights and biases from the normal distribution of standard deviation 0.1 (as the
+methods' authors draw them), 55,000 images to train on, 5,000 for validation, 10,000 for
+testing. Settings are the methods' own, and none was chosen here. `run` appends one JSON
+line a run to `benchmarks/results/layerwise_rivals.jsonl` and leaves out what stands
+there, so that it can be stopped and taken up again; cheap runs come first.
+"""
+
+import json
+import pathlib
+import platform
+import subprocess
+import sys
+from typing import Any, NamedTuple
+
+import jax
+
+from samt_jax.data import load
+from samt_jax.models import build_model
+from samt_jax.optimizers import make_optimizer
+from samt_jax.problem import Problem, supervised
+from samt_jax.training import fit
+
+RESULTS = pathlib.Path(__file__).parent / "results" / "layerwise_rivals.jsonl"
+DATASETS = ("mnist", "fashion_mnist")
+
+
+class Method(NamedTuple):
+    """A method, its settings, and how long and at which widths it is run."""
+
+    optimizer: str
+    settings: dict[str, Any]
+    iterations: int
+    widths: tuple[int, ...]
+
+
+METHODS = {
+    "dlADMM": Method("dladmm", {}, 200, (100, 200, 400, 800)),
+    "dlADMM, as its code": Method(
+        "dladmm",
+        {"penalty_schedule": "on_rise", "output_solver": "fista"},
+        200,
+        (100, 200, 400, 800),
+    ),
+}
+# Test accuracy in %, by data set, method and width: Table 3 of arXiv 2508.04193.
+PAPER = {
+    ("mnist", "dlADMM"): {100: 80.22, 200: 88.62, 400: 92.90, 800: 95.12},
+    ("mnist", "mDLAM"): {100: 82.73, 200: 89.22, 400: 92.33, 800: 85.16},
+    ("fashion_mnist", "dlADMM"): {100: 76.06, 200: 80.66, 400: 82.88, 800: 84.19},
+    ("fashion_mnist", "mDLAM"): {100: 75.81, 200: 80.41, 400: 50.11, 800: 12.30},
+}
+
+
+def run(*only: str) -> None:
+    """Runs every cell, or those of the methods named, that has no line yet."""
+    unknown = set(only) - METHODS.keys()
+    if unknown:
+        raise SystemExit(f"no method {sorted(unknown)}; there are {list(METHODS)}.")
+    cells = [
+        (width, dataset, name)
+        for name in only or METHODS
+        for width in METHODS[name].widths
+        for dataset in DATASETS
+    ]
+    done = {(line["hidden"], line["dataset"], line["method"]) for line in _lines()}
+    for width, dataset, name in sorted(cells):
+        if (width, dataset, name) not in done:
+            line = _run_cell(_problem(dataset, width), METHODS[name])
+            head = {"method": name, "dataset": dataset, "hidden": width}
+            with RESULTS.open("a") as file:
+                file.write(json.dumps(head | line) + "\n")
+            print(name, dataset, width, line["test_accuracy"][-1], file=sys.stderr)
+
+
+def report() -> None:
+    """Prints the table: final and best test accuracy beside the paper's, in %."""
+    print(
+        "| data | method | h | last | best (at) | the paper's | s an iteration |\n"
+        "| --- | --- | --- | --- | --- | --- | --- |"
+    )
+    for line in sorted(
+        _lines(), key=lambda line: (line["dataset"], line["method"], line["hidden"])
+    ):
+        test = [100 * accuracy for accuracy in line["test_accuracy"]]
+        of_paper = PAPER.get((line["dataset"], line["method"].split(",")[0]), {})
+        print(
+            f"| {line['dataset']} | {line['method']} | {line['hidden']} "
+            f"| {test[-1]:.2f} | {max(test):.2f} ({test.index(max(test)) + 1}) "
+            f"| {of_paper.get(line['hidden'], '')} "
+            f"| {line['train_seconds'] / line['iterations']:.2f} |"
+        )
+
+
+def _problem(dataset: str, width: int) -> Problem:
+    data = load(dataset)
+    normal = jax.nn.initializers.normal(0.1)
+    model = build_model(
+        "mlp",
+        num_outputs=data.num_outputs,
+        hidden=(width,),
+        negative_slope=0.0,
+        kernel_init=lambda fan_in: normal,
+        bias_init=lambda fan_in: normal,
+    )
+    return supervised(data, model)
+
+
+def _run_cell(problem: Problem, method: Method) -> dict[str, Any]:
+    make_algorithm = make_optimizer(method.optimizer, **method.settings)
+    records = list(
+        fit(problem, make_algorithm, epochs=method.iterations, batch_size=None)
+    )
+    info = [record.metrics.info for record in records]
+    return {
+        "optimizer": method.optimizer,
+        "settings": method.settings,
+        "seed": 0,
+        "iterations": len(records),
+        "status": records[-1].status[0],
+        "train_loss": [float(each.value[0]) for each in info],
+        "objective": [float(each.detail.objective[0]) for each in info],
+        "linear_residual": {
+            layer: [float(each.detail.linear_residual[layer][0]) for each in info]
+            for layer in info[0].detail.linear_residual
+        },
+        **{f"{part}_accuracy": [
+            float(record.evaluation[part]["accuracy"][0]) for record in records
+        ] for part in ("validation", "test")},
+        "train_seconds": sum(record.train_seconds for record in records),
+        "compile_seconds": records[-1].compile_seconds,
+        **_machine(),
+    }  # fmt: skip
+
+
+def _lines() -> list[dict[str, Any]]:
+    if not RESULTS.exists():
+        return []
+    return [json.loads(line) for line in RESULTS.read_text().splitlines()]
+
+
+def _machine() -> dict[str, str]:
+    git = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout
+    return {
+        "device": f"{jax.devices()[0].device_kind}, {platform.machine()}",
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+        "commit": commit.strip(),
+    }
+
+
+if __name__ == "__main__":
+    {"run": run, "report": report}[sys.argv[1]](*sys.argv[2:])
