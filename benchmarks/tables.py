@@ -1,0 +1,124 @@
+"""Tables of the lines that `trials.py` writes: means and spreads over seeds.
+
+Accuracies are in %, mean ± standard deviation over the seeds that are there. A diverged
+run counts with the accuracy that it ended with, and is counted. The best epoch of a run
+is the best on the validation split; the test set chooses nothing.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+
+from benchmarks import paper
+from benchmarks.problems import Benchmark
+from benchmarks.trials import SEEDS, Line, Method, is_of
+
+
+def print_summary(
+    methods: Sequence[Method],
+    problems: Mapping[str, Benchmark],
+    lines: Sequence[Line],
+    in_paper: Mapping[str, str],
+) -> None:
+    """Prints test accuracy after the last epoch, a column a problem.
+
+    Args:
+      methods: The rows.
+      problems: The columns, by name.
+      lines: All lines.
+      in_paper: The paper's name of a method, where it differs.
+    """
+    print("| method | " + " | ".join(problems) + " |")
+    print("| --- |" + " --- |" * len(problems))
+    for method in methods:
+        cells = [
+            _with_paper(
+                _mean(final_lines(method, name, lines), _final("test")),
+                name,
+                in_paper.get(method.name, method.name),
+            )
+            for name in problems
+        ]
+        print(f"| {method.name} | " + " | ".join(cells) + " |")
+    print()
+
+
+def _with_paper(cell: str, problem: str, method: str) -> str:
+    known = paper.ACCURACY.get(problem, {}).get(method)
+    return cell if known is None else f"{cell} (paper: {known:.2f})"
+
+
+def print_problem(
+    methods: Sequence[Method], benchmark: Benchmark, lines: Sequence[Line]
+) -> None:
+    """Prints all that was measured on a problem, a row a method.
+
+    Args:
+      methods: The rows.
+      benchmark: The problem.
+      lines: All lines.
+    """
+    columns: dict[str, Callable[[Sequence[Line]], str]] = {
+        "settings": lambda runs: _settings(runs[0]),
+        "validation": lambda runs: _mean(runs, _final("validation")),
+        "test": lambda runs: _mean(runs, _final("test")),
+        "test, best epoch": lambda runs: _mean(runs, _at_best_epoch),
+        "seconds": lambda runs: _mean(runs, lambda line: sum(line["train_seconds"]), 1),
+        "seconds to target": lambda runs: _to_target(runs, benchmark.target),
+        "gradients": lambda runs: f"{runs[0]['gradient_evaluations']:,}",
+        "diverged": lambda runs: str(sum(r["status"] == "diverged" for r in runs)),
+    }
+    print(f"{benchmark.name}, {benchmark.epochs} epochs; the target is a validation "
+          f"accuracy of {100 * benchmark.target:g} %.\n")  # fmt: skip
+    print("| method | " + " | ".join(columns) + " |")
+    print("| --- |" + " --- |" * len(columns))
+    missing = []
+    for method in methods:
+        runs = final_lines(method, benchmark.name, lines)
+        if runs:
+            cells = [cell(runs) for cell in columns.values()]
+            print(f"| {method.name} | " + " | ".join(cells) + " |")
+        if len(runs) < len(SEEDS):
+            missing.append(method.name)
+    print(f"\nNot all seeds were run of: {', '.join(missing)}.\n" if missing else "")
+
+
+def final_lines(method: Method, problem: str, lines: Iterable[Line]) -> list[Line]:
+    """The final runs of a method on a problem, by seed."""
+    found = [line for line in lines if is_of(line, method, problem, "final")]
+    return sorted(found, key=lambda line: line["seed"])
+
+
+def _mean(
+    runs: Sequence[Line], measure: Callable[[Line], float], digits: int = 2
+) -> str:
+    values = np.array([measure(line) for line in runs])
+    if len(values) < 2:
+        return f"{values[0]:.{digits}f}" if len(values) else ""
+    return f"{values.mean():.{digits}f} ± {values.std(ddof=1):.{digits}f}"
+
+
+def _final(part: str) -> Callable[[Line], float]:
+    return lambda line: 100 * line[f"{part}_accuracy"][-1]
+
+
+def _at_best_epoch(line: Line) -> float:
+    return 100 * line["test_accuracy"][int(np.argmax(line["validation_accuracy"]))]
+
+
+def _to_target(runs: Sequence[Line], target: float) -> str:
+    """Training seconds until the target; how many runs reached it where not all did."""
+    seconds = []
+    for line in runs:
+        reached = np.array(line["validation_accuracy"]) >= target
+        if reached.any():
+            epochs = int(np.argmax(reached)) + 1
+            seconds.append(sum(line["train_seconds"][:epochs]))
+    if not seconds:
+        return "never"
+    note = "" if len(seconds) == len(runs) else f" ({len(seconds)} of {len(runs)})"
+    return f"{np.mean(seconds):.1f}{note}"
+
+
+def _settings(line: Line) -> str:
+    return ", ".join(f"{key} {value}" for key, value in line["settings"].items())

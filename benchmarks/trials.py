@@ -1,0 +1,261 @@
+"""Trials on equal terms: an equal tuning budget a method, then final runs, as lines.
+
+A method is tuned on its problem's `tuned_on`: one run a trial of its grid, all grids of
+one size, under a seed that no final run has, judged on the validation split; the test
+set is not loaded onto the loop. The trial with the best mean validation accuracy of the
+last `LAST_EPOCHS` epochs is chosen, a diverged trial being the worst. The final runs,
+one a seed, measure validation and test accuracy after every epoch. Every run, diverged
+or not, is one JSON line; a run that has its line is not repeated.
+"""
+
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+from benchmarks.problems import PROBLEMS, Benchmark, build
+from samt_jax.optimizers import OPTIMIZERS, make_optimizer
+from samt_jax.problem import Problem
+from samt_jax.runs import append_line, read_lines
+from samt_jax.training import EpochRecord, fit
+
+TUNING_SEED = 100
+SEEDS = (0, 1, 2)
+LAST_EPOCHS = 2
+# The equal budget: every method tries these multiples of its default learning rate.
+RATE_FACTORS = (0.1, 0.3, 1.0, 3.0)
+TUNING_EPOCHS = 5
+
+Line = dict[str, Any]
+Settings = dict[str, Any]
+
+
+class Method(NamedTuple):
+    """A method of a comparison.
+
+    Attributes:
+      name: What lines and tables call it.
+      optimizer: Its name in the library.
+      settings: What is fixed.
+      rate: Middle of the learning rates to try; by default the library's default.
+      is_tuned: Whether the learning rate is; otherwise `settings` are all there is.
+    """
+
+    name: str
+    optimizer: str
+    settings: Settings = {}  # noqa: RUF012 - a NamedTuple's default, never changed.
+    rate: float | None = None
+    is_tuned: bool = True
+
+    @property
+    def grid(self) -> list[Settings]:
+        """The settings of each tuning trial."""
+        if not self.is_tuned:
+            return [self.settings]
+        rate = self.rate or OPTIMIZERS[self.optimizer].learning_rate
+        rates = [float(f"{factor * rate:.3g}") for factor in RATE_FACTORS]
+        return [{"learning_rate": rate} | self.settings for rate in rates]
+
+
+def run_method(method: Method, benchmark: Benchmark, path: Path) -> None:
+    """Tunes a method where it is to be tuned, and makes its final runs.
+
+    Args:
+      method: The method.
+      benchmark: What it is trained on.
+      path: File of the lines; what stands there is not run again.
+    """
+    if method.is_tuned:
+        tuning = PROBLEMS[benchmark.tuned_on]
+        trials = [(settings, TUNING_SEED) for settings in method.grid]
+        _run_missing(method, tuning, "tuning", trials, path)
+    settings = chosen_settings(method, benchmark, lines_of(path))
+    _run_missing(method, benchmark, "final", [(settings, s) for s in SEEDS], path)
+
+
+def lines_of(path: Path) -> list[Line]:
+    """The lines of a file, none where there is no file yet."""
+    return read_lines(path) if path.exists() else []
+
+
+def chosen_settings(
+    method: Method, benchmark: Benchmark, lines: Iterable[Line]
+) -> Settings:
+    """The settings of the final runs: the best trial on the validation split.
+
+    Args:
+      method: The method.
+      benchmark: What it is to be trained on.
+      lines: All lines.
+
+    Returns:
+      The settings.
+
+    Raises:
+      ValueError: A trial of the grid has no line yet.
+    """
+    if not method.is_tuned:
+        return method.settings
+    found = {
+        str(line["settings"]): validation_score(line)
+        for line in lines
+        if is_of(line, method, benchmark.tuned_on, "tuning")
+    }
+    missing = [settings for settings in method.grid if str(settings) not in found]
+    if missing:
+        raise ValueError(
+            f"{method.name} is not tuned yet on {benchmark.tuned_on}: no line for "
+            f"{missing}; run it first."
+        )
+    return max(method.grid, key=lambda settings: found[str(settings)])
+
+
+def validation_score(line: Line) -> float:
+    """What a trial is chosen by; the worst is one that diverged."""
+    if line["status"] == "diverged":
+        return -np.inf
+    return float(np.mean(line["validation_accuracy"][-LAST_EPOCHS:]))
+
+
+def is_of(line: Line, method: Method, problem: str, phase: str) -> bool:
+    """Whether a line is of this method's runs on this problem in this phase."""
+    return (line["method"], line["problem"], line["phase"]) == (
+        method.name, problem, phase,
+    )  # fmt: skip
+
+
+def _run_missing(
+    method: Method,
+    benchmark: Benchmark,
+    phase: str,
+    runs: Iterable[tuple[Settings, int]],
+    path: Path,
+) -> None:
+    done = [
+        (line["settings"], line["seed"])
+        for line in lines_of(path)
+        if is_of(line, method, benchmark.name, phase)
+    ]
+    missing = [run for run in runs if run not in done]
+    if not missing:
+        return
+    problem = build(benchmark, with_test=phase == "final")
+    epochs = benchmark.epochs if phase == "final" else TUNING_EPOCHS
+    for settings, seed in missing:
+        line = run_once(method, benchmark, problem, settings, seed, epochs)
+        append_line(path, {"phase": phase} | line)
+        print(phase, benchmark.name, method.name, settings, seed, line["status"],
+              f"{validation_score(line):.4f}", file=sys.stderr, flush=True)  # fmt: skip
+
+
+def run_once(
+    method: Method,
+    benchmark: Benchmark,
+    problem: Problem,
+    settings: Settings,
+    seed: int,
+    epochs: int,
+) -> Line:
+    """Trains once, and says all that is to be known of it.
+
+    Args:
+      method: The method.
+      benchmark: Its problem.
+      problem: The same, built.
+      settings: The optimizer's settings.
+      seed: The run's seed.
+      epochs: Its length.
+
+    Returns:
+      The line, without its phase. Accuracies, losses, seconds and learned rates have
+      one number an epoch.
+    """
+    records = list(
+        fit(
+            problem,
+            make_optimizer(method.optimizer, **settings),
+            epochs=epochs,
+            batch_size=benchmark.batch_size,
+            seeds=(seed,),
+        )
+    )
+    steps = records[-1].step
+    per_step = gradients_per_step(method.optimizer, settings, benchmark.num_blocks)
+    return {
+        "problem": benchmark.name,
+        "method": method.name,
+        "optimizer": method.optimizer,
+        "settings": settings,
+        "seed": seed,
+        "epochs": len(records),
+        "steps": steps,
+        "gradient_evaluations": steps * per_step,
+        "status": records[-1].status[0],
+        "train_loss": [float(record.metrics.info.value[0]) for record in records],
+        **{
+            f"{part}_accuracy": [
+                round(float(record.evaluation[part]["accuracy"][0]), 6)
+                for record in records
+            ]
+            for part in problem.evaluation
+        },
+        "rates": _rates(records),
+        "train_seconds": [round(record.train_seconds, 3) for record in records],
+        "compile_seconds": round(records[-1].compile_seconds, 3),
+        **machine(),
+    }
+
+
+def gradients_per_step(
+    optimizer: str, settings: Mapping[str, Any], num_blocks: int
+) -> int:
+    """How many gradients of a mini-batch's loss a step computes.
+
+    SAMT takes two a visit, one on the training batch and one on the meta-batch; DANTE
+    one for each update of a block; all others one. A block's gradient counts as one,
+    though it costs less than that of the whole network.
+
+    Args:
+      optimizer: Its name in the library.
+      settings: Its settings.
+      num_blocks: Blocks of the network.
+
+    Returns:
+      The number.
+    """
+    if optimizer.startswith("samt-"):
+        return 2 * num_blocks * settings.get("inner_steps", 1)
+    if optimizer == "dante":
+        return num_blocks * settings.get("num_updates", 5)
+    return 1
+
+
+def _rates(records: list[EpochRecord]) -> dict[str, list[float]]:
+    """Learning rates and step sizes that the method chose: means over each epoch."""
+    rates: dict[str, list[float]] = {}
+    for record in records:
+        detail = record.metrics.info.detail
+        for field in ("learning_rate", "step_size"):
+            for path, leaf in optax.tree.get_all_with_path(detail, field):
+                name = jax.tree_util.keystr(path, simple=True, separator="/")
+                if np.ndim(leaf) == 1:
+                    rates.setdefault(name, []).append(float(f"{leaf[0]:.6g}"))
+    return rates
+
+
+def machine() -> dict[str, str]:
+    """What a line says of where it comes from: device, versions, commit."""
+    git = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout
+    return {
+        "device": f"{jax.devices()[0].device_kind}, {platform.machine()}",
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+        "commit": commit.strip(),
+    }
