@@ -4,9 +4,10 @@ A problem's number of epochs is the budget of every method's final runs on it. S
 are tuned on one network a data set and carried over to its others.
 """
 
+import functools
 from typing import NamedTuple
 
-from samt_jax.data import load
+from samt_jax.data import Dataset, load
 from samt_jax.models import build_model
 from samt_jax.problem import Problem, supervised
 
@@ -67,10 +68,15 @@ def build(benchmark: Benchmark, *, with_test: bool) -> Problem:
     Returns:
       The problem as the training loop takes it.
     """
-    dataset = load(benchmark.dataset)
+    dataset = _load_once(benchmark.dataset)
     model = build_model("mlp", num_outputs=dataset.num_outputs, hidden=benchmark.hidden)
     problem = supervised(dataset, model)
     if with_test:
         return problem
     validation = {"validation": problem.evaluation["validation"]}
     return problem._replace(evaluation=validation)
+
+
+@functools.cache
+def _load_once(name: str) -> Dataset:
+    return load(name)

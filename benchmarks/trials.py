@@ -11,7 +11,7 @@ or not, is one JSON line; a run that has its line is not repeated.
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +29,7 @@ TUNING_SEED = 100
 SEEDS = (0, 1, 2)
 LAST_EPOCHS = 2
 # The equal budget: every method tries these multiples of its default learning rate.
-RATE_FACTORS = (0.1, 0.3, 1.0, 3.0)
+RATE_FACTORS = (0.3, 1.0, 3.0)
 TUNING_EPOCHS = 5
 
 Line = dict[str, Any]
@@ -73,10 +73,10 @@ def run_method(method: Method, benchmark: Benchmark, path: Path) -> None:
     """
     if method.is_tuned:
         tuning = PROBLEMS[benchmark.tuned_on]
-        trials = [(settings, TUNING_SEED) for settings in method.grid]
-        _run_missing(method, tuning, "tuning", trials, path)
+        for settings in method.grid:
+            _run_missing(method, tuning, "tuning", settings, path)
     settings = chosen_settings(method, benchmark, lines_of(path))
-    _run_missing(method, benchmark, "final", [(settings, s) for s in SEEDS], path)
+    _run_missing(method, benchmark, "final", settings, path)
 
 
 def lines_of(path: Path) -> list[Line]:
@@ -131,84 +131,91 @@ def is_of(line: Line, method: Method, problem: str, phase: str) -> bool:
 
 
 def _run_missing(
-    method: Method,
-    benchmark: Benchmark,
-    phase: str,
-    runs: Iterable[tuple[Settings, int]],
-    path: Path,
+    method: Method, benchmark: Benchmark, phase: str, settings: Settings, path: Path
 ) -> None:
     done = [
-        (line["settings"], line["seed"])
+        line["seed"]
         for line in lines_of(path)
-        if is_of(line, method, benchmark.name, phase)
+        if is_of(line, method, benchmark.name, phase) and line["settings"] == settings
     ]
-    missing = [run for run in runs if run not in done]
-    if not missing:
+    is_final = phase == "final"
+    seeds = [
+        seed for seed in (SEEDS if is_final else (TUNING_SEED,)) if seed not in done
+    ]
+    if not seeds:
         return
-    problem = build(benchmark, with_test=phase == "final")
-    epochs = benchmark.epochs if phase == "final" else TUNING_EPOCHS
-    for settings, seed in missing:
-        line = run_once(method, benchmark, problem, settings, seed, epochs)
+    problem = build(benchmark, with_test=is_final)
+    budget = benchmark if is_final else benchmark._replace(epochs=TUNING_EPOCHS)
+    for line in run_seeds(method, budget, problem, settings, seeds):
         append_line(path, {"phase": phase} | line)
-        print(phase, benchmark.name, method.name, settings, seed, line["status"],
-              f"{validation_score(line):.4f}", file=sys.stderr, flush=True)  # fmt: skip
+        print(phase, benchmark.name, method.name, settings, line["seed"],
+              line["status"], f"{validation_score(line):.4f}",
+              file=sys.stderr, flush=True)  # fmt: skip
 
 
-def run_once(
+def run_seeds(
     method: Method,
     benchmark: Benchmark,
     problem: Problem,
     settings: Settings,
-    seed: int,
-    epochs: int,
-) -> Line:
-    """Trains once, and says all that is to be known of it.
+    seeds: Sequence[int],
+) -> list[Line]:
+    """Trains once a seed in one compiled program, and says all that is to be known.
 
     Args:
       method: The method.
       benchmark: Its problem.
       problem: The same, built.
       settings: The optimizer's settings.
-      seed: The run's seed.
-      epochs: Its length.
+      seeds: The seeds of the runs.
 
     Returns:
-      The line, without its phase. Accuracies, losses, seconds and learned rates have
-      one number an epoch.
+      Their lines, without the phase. Accuracies, losses, seconds and learned rates have
+      one number an epoch; seconds are a run's share of those of all seeds.
     """
     records = list(
         fit(
             problem,
             make_optimizer(method.optimizer, **settings),
-            epochs=epochs,
+            epochs=benchmark.epochs,
             batch_size=benchmark.batch_size,
-            seeds=(seed,),
+            seeds=seeds,
         )
     )
-    steps = records[-1].step
     per_step = gradients_per_step(method.optimizer, settings, benchmark.num_blocks)
-    return {
+    common = {
         "problem": benchmark.name,
         "method": method.name,
         "optimizer": method.optimizer,
         "settings": settings,
-        "seed": seed,
         "epochs": len(records),
-        "steps": steps,
-        "gradient_evaluations": steps * per_step,
-        "status": records[-1].status[0],
-        "train_loss": [float(record.metrics.info.value[0]) for record in records],
-        **{
-            f"{part}_accuracy": [
-                round(float(record.evaluation[part]["accuracy"][0]), 6)
-                for record in records
-            ]
-            for part in problem.evaluation
-        },
-        "rates": _rates(records),
-        "train_seconds": [round(record.train_seconds, 3) for record in records],
+        "steps": records[-1].step,
+        "gradient_evaluations": records[-1].step * per_step,
+    }
+    measured = [_measured(records, index) for index in range(len(seeds))]
+    return [
+        common | {"seed": seed} | line | machine()
+        for seed, line in zip(seeds, measured, strict=True)
+    ]
+
+
+def _measured(records: Sequence[EpochRecord], index: int) -> Line:
+    """What a run's line says of its course; the run is one of several seeds."""
+    num_seeds = len(records[-1].status)
+    accuracies = {
+        f"{part}_accuracy": [
+            round(float(record.evaluation[part]["accuracy"][index]), 6)
+            for record in records
+        ]
+        for part in records[-1].evaluation
+    }
+    return {
+        "status": records[-1].status[index],
+        "train_loss": [float(r.metrics.info.value[index]) for r in records],
+        **accuracies,
+        "rates": _rates(records, index),
+        "train_seconds": [round(r.train_seconds / num_seeds, 3) for r in records],
         "compile_seconds": round(records[-1].compile_seconds, 3),
-        **machine(),
     }
 
 
@@ -236,7 +243,7 @@ def gradients_per_step(
     return 1
 
 
-def _rates(records: list[EpochRecord]) -> dict[str, list[float]]:
+def _rates(records: Sequence[EpochRecord], index: int) -> dict[str, list[float]]:
     """Learning rates and step sizes that the method chose: means over each epoch."""
     rates: dict[str, list[float]] = {}
     for record in records:
@@ -245,7 +252,7 @@ def _rates(records: list[EpochRecord]) -> dict[str, list[float]]:
             for path, leaf in optax.tree.get_all_with_path(detail, field):
                 name = jax.tree_util.keystr(path, simple=True, separator="/")
                 if np.ndim(leaf) == 1:
-                    rates.setdefault(name, []).append(float(f"{leaf[0]:.6g}"))
+                    rates.setdefault(name, []).append(float(f"{leaf[index]:.6g}"))
     return rates
 
 
