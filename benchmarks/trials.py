@@ -1,11 +1,12 @@
-"""Trials on equal terms: an equal tuning budget a method, then final runs, as lines.
+"""Trials on equal terms: one rule of tuning for all, then final runs, as lines.
 
-A method is tuned on its problem's `tuned_on`: one run a trial of its grid, all grids of
-one size, under a seed that no final run has, judged on the validation split; the test
-set is not loaded onto the loop. The trial with the best mean validation accuracy of the
-last `LAST_EPOCHS` epochs is chosen, a diverged trial being the worst. The final runs,
-one a seed, measure validation and test accuracy after every epoch. Every run, diverged
-or not, is one JSON line; a run that has its line is not repeated.
+A method is tuned on its problem's `tuned_on`: at three multiples of its learning rate,
+and, as long as the best lies at the edge of what was tried, one step beyond it, twice
+at most. A trial is one run under a seed that no final run has, judged by its mean
+validation accuracy over the last `LAST_EPOCHS` epochs; one that diverged is the worst.
+The test set is not even given to the loop. The final runs, one a seed, measure
+validation and test accuracy after every epoch. Every run, diverged or not, is one JSON
+line; a run that has its line is not repeated.
 """
 
 import platform
@@ -28,9 +29,10 @@ from samt_jax.training import EpochRecord, fit
 TUNING_SEED = 100
 SEEDS = (0, 1, 2)
 LAST_EPOCHS = 2
-# The equal budget: every method tries these multiples of its default learning rate.
-RATE_FACTORS = (0.3, 1.0, 3.0)
 TUNING_EPOCHS = 5
+# What the middle learning rate is multiplied by; the trials start with three of them.
+FACTORS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+FIRST_TRIALS = (2, 3, 4)
 
 Line = dict[str, Any]
 Settings = dict[str, Any]
@@ -53,14 +55,10 @@ class Method(NamedTuple):
     rate: float | None = None
     is_tuned: bool = True
 
-    @property
-    def grid(self) -> list[Settings]:
-        """The settings of each tuning trial."""
-        if not self.is_tuned:
-            return [self.settings]
+    def trial(self, index: int) -> Settings:
+        """The settings of a tuning trial, by its index in `FACTORS`."""
         rate = self.rate or OPTIMIZERS[self.optimizer].learning_rate
-        rates = [float(f"{factor * rate:.3g}") for factor in RATE_FACTORS]
-        return [{"learning_rate": rate} | self.settings for rate in rates]
+        return {"learning_rate": float(f"{FACTORS[index] * rate:.3g}")} | self.settings
 
 
 def run_method(method: Method, benchmark: Benchmark, path: Path) -> None:
@@ -73,8 +71,8 @@ def run_method(method: Method, benchmark: Benchmark, path: Path) -> None:
     """
     if method.is_tuned:
         tuning = PROBLEMS[benchmark.tuned_on]
-        for settings in method.grid:
-            _run_missing(method, tuning, "tuning", settings, path)
+        while missing := missing_trials(method, tuning.name, lines_of(path)):
+            _run_missing(method, tuning, "tuning", missing[0], path)
     settings = chosen_settings(method, benchmark, lines_of(path))
     _run_missing(method, benchmark, "final", settings, path)
 
@@ -84,8 +82,41 @@ def lines_of(path: Path) -> list[Line]:
     return read_lines(path) if path.exists() else []
 
 
+def missing_trials(
+    method: Method, problem: str, lines: Iterable[Line]
+) -> list[Settings]:
+    """What is to be tried before the tuning of a method is done.
+
+    Args:
+      method: The method.
+      problem: Name of the problem that it is tuned on.
+      lines: All lines.
+
+    Returns:
+      The settings of the trials that are known to be missing; none when it is done.
+    """
+    scores = _scores(method, problem, lines)
+    missing = [index for index in FIRST_TRIALS if index not in scores]
+    if not missing:
+        best = max(scores, key=lambda index: scores[index])
+        beyond = (best - 1, best + 1)
+        missing = [i for i in beyond if i in range(len(FACTORS)) and i not in scores]
+    return [method.trial(index) for index in missing]
+
+
+def _scores(method: Method, problem: str, lines: Iterable[Line]) -> dict[int, float]:
+    """The score of each trial that has a line, by its index in `FACTORS`."""
+    found = [line for line in lines if is_of(line, method, problem, "tuning")]
+    trials = [method.trial(index) for index in range(len(FACTORS))]
+    return {
+        trials.index(line["settings"]): validation_score(line)
+        for line in found
+        if line["settings"] in trials
+    }
+
+
 def chosen_settings(
-    method: Method, benchmark: Benchmark, lines: Iterable[Line]
+    method: Method, benchmark: Benchmark, lines: Sequence[Line]
 ) -> Settings:
     """The settings of the final runs: the best trial on the validation split.
 
@@ -98,22 +129,18 @@ def chosen_settings(
       The settings.
 
     Raises:
-      ValueError: A trial of the grid has no line yet.
+      ValueError: The tuning is not done.
     """
     if not method.is_tuned:
         return method.settings
-    found = {
-        str(line["settings"]): validation_score(line)
-        for line in lines
-        if is_of(line, method, benchmark.tuned_on, "tuning")
-    }
-    missing = [settings for settings in method.grid if str(settings) not in found]
+    missing = missing_trials(method, benchmark.tuned_on, lines)
     if missing:
         raise ValueError(
             f"{method.name} is not tuned yet on {benchmark.tuned_on}: no line for "
             f"{missing}; run it first."
         )
-    return max(method.grid, key=lambda settings: found[str(settings)])
+    scores = _scores(method, benchmark.tuned_on, lines)
+    return method.trial(max(scores, key=lambda index: scores[index]))
 
 
 def validation_score(line: Line) -> float:
