@@ -23,6 +23,7 @@ from samt_jax.baselines import (
     sgdn_hd,
     ultimate,
 )
+from samt_jax.optimizers import make_optimizer
 
 
 class Problem(NamedTuple):
@@ -182,4 +183,12 @@ TRANSFORMATIONS = (
     ),
 )  # fmt: skip
 
-ALGORITHMS = tuple(_algorithm_row(row) for row in TRANSFORMATIONS)
+# An algorithm that is no transformation: the parameters it shows are averages.
+SCHEDULE_FREE = Row(
+    "schedule-free",
+    lambda loss_fn: make_optimizer("schedule-free", learning_rate=0.1)(
+        loss_fn, jax.random.key(0), 400
+    ),
+)
+
+ALGORITHMS = (*(_algorithm_row(row) for row in TRANSFORMATIONS), SCHEDULE_FREE)
