@@ -1,6 +1,7 @@
 """The gradient methods by name, on equal terms, beside the paper's numbers.
 
     python -m benchmarks.rivals run [--problems ...] [--methods ...]
+    python -m benchmarks.rivals time [--problems ...] [--methods ...]
     python -m benchmarks.rivals report
 
 MNIST and Fashion-MNIST, 784-h-10 with h = 100 and 400, batch 64, ten epochs, seeds 0 to
@@ -10,7 +11,8 @@ else is as the library has it by default. `run` appends to
 `benchmarks/results/rivals.jsonl` and leaves out what stands there; to run methods
 again, delete their lines. The lines of the HD rows answer whether hypergradient descent
 is as far behind SGD as the paper has it: with its authors' settings, with their
-library's, and tuned.
+library's, and tuned. `time` times an epoch of each, interleaved: the seconds of `run`
+are those of a machine that does other work too.
 """
 
 import argparse
@@ -19,7 +21,7 @@ from pathlib import Path
 
 from benchmarks.problems import PROBLEMS
 from benchmarks.tables import print_problem, print_summary
-from benchmarks.trials import Method, lines_of, run_method
+from benchmarks.trials import Method, lines_of, run_method, time_methods
 
 RESULTS = Path(__file__).parent / "results" / "rivals.jsonl"
 
@@ -99,13 +101,17 @@ def report() -> None:
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.rivals")
-    parser.add_argument("command", choices=("run", "report"))
+    parser.add_argument("command", choices=("run", "time", "report"))
     names = [method.name for method in (*METHODS, *HD_METHODS)]
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=PROBLEMS)
     parser.add_argument("--methods", nargs="+", choices=names, default=names)
     options = parser.parse_args()
     if options.command == "run":
         run(options.problems, options.methods)
+    elif options.command == "time":
+        chosen = [method for method in METHODS if method.name in options.methods]
+        for problem in options.problems:
+            time_methods(chosen, PROBLEMS[problem], RESULTS)
     else:
         report()
 

@@ -63,11 +63,12 @@ def print_problem(
         "validation": lambda runs: _mean(runs, _final("validation")),
         "test": lambda runs: _mean(runs, _final("test")),
         "test, best epoch": lambda runs: _mean(runs, _at_best_epoch),
-        "seconds": lambda runs: _mean(runs, lambda line: sum(line["train_seconds"]), 1),
-        "seconds to target": lambda runs: _to_target(runs, benchmark.target),
+        "epochs to target": lambda runs: _to_target(runs, benchmark.target),
+        "an epoch, in Adam's": lambda runs: times.get(runs[0]["method"], ""),
         "gradients": lambda runs: f"{runs[0]['gradient_evaluations']:,}",
         "diverged": lambda runs: str(sum(r["status"] == "diverged" for r in runs)),
     }
+    times = relative_times(benchmark.name, lines)
     print(f"{benchmark.name}, {benchmark.epochs} epochs; the target is a validation "
           f"accuracy of {100 * benchmark.target:g} %.\n")  # fmt: skip
     print("| method | " + " | ".join(columns) + " |")
@@ -107,17 +108,38 @@ def _at_best_epoch(line: Line) -> float:
 
 
 def _to_target(runs: Sequence[Line], target: float) -> str:
-    """Training seconds until the target; how many runs reached it where not all did."""
-    seconds = []
+    """Epochs until the target; how many runs reached it where not all did."""
+    epochs = []
     for line in runs:
         reached = np.array(line["validation_accuracy"]) >= target
         if reached.any():
-            epochs = int(np.argmax(reached)) + 1
-            seconds.append(sum(line["train_seconds"][:epochs]))
-    if not seconds:
+            epochs.append(int(np.argmax(reached)) + 1)
+    if not epochs:
         return "never"
-    note = "" if len(seconds) == len(runs) else f" ({len(seconds)} of {len(runs)})"
-    return f"{np.mean(seconds):.1f}{note}"
+    note = "" if len(epochs) == len(runs) else f" ({len(epochs)} of {len(runs)})"
+    return f"{np.mean(epochs):.1f}{note}"
+
+
+def relative_times(problem: str, lines: Iterable[Line]) -> dict[str, str]:
+    """An epoch's time by method, in units of Adam's: the median over rounds.
+
+    Args:
+      problem: Name of the problem.
+      lines: All lines; those that were timed together are compared.
+
+    Returns:
+      The ratios, as text.
+    """
+    seconds = {
+        line["method"]: np.array(line["train_seconds"])
+        for line in lines
+        if line["phase"] == "time" and line["problem"] == problem
+    }
+    return {
+        method: f"{np.median(each / seconds['Adam']):.2f}"
+        for method, each in seconds.items()
+        if "Adam" in seconds
+    }
 
 
 def _settings(line: Line) -> str:

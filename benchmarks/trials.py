@@ -12,6 +12,7 @@ line; a run that has its line is not repeated.
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ from benchmarks.problems import PROBLEMS, Benchmark, build
 from samt_jax.optimizers import OPTIMIZERS, make_optimizer
 from samt_jax.problem import Problem
 from samt_jax.runs import append_line, read_lines
-from samt_jax.training import EpochRecord, fit
+from samt_jax.training import EpochRecord, fit, prepare
 
 TUNING_SEED = 100
 SEEDS = (0, 1, 2)
@@ -244,6 +245,42 @@ def _measured(records: Sequence[EpochRecord], index: int) -> Line:
         "train_seconds": [round(r.train_seconds / num_seeds, 3) for r in records],
         "compile_seconds": round(records[-1].compile_seconds, 3),
     }
+
+
+def time_methods(
+    methods: Sequence[Method], benchmark: Benchmark, path: Path, rounds: int = 3
+) -> None:
+    """Times an epoch of each method, in rounds, and appends a line a method.
+
+    Times of runs that were made on different days, or beside other work, do not
+    compare; these do, for what disturbs a round disturbs all of it.
+
+    Args:
+      methods: The methods; their default learning rates are taken.
+      benchmark: What they train on.
+      path: File of the lines.
+      rounds: How often each takes an epoch.
+    """
+    problem = build(benchmark, with_test=False)
+    trainers = [
+        prepare(
+            problem,
+            make_optimizer(method.optimizer, **method.settings),
+            epochs=rounds,
+            batch_size=benchmark.batch_size,
+        )
+        for method in methods
+    ]
+    states = [trainer.init() for trainer in trainers]
+    seconds: list[list[float]] = [[] for _ in methods]
+    for _ in range(rounds):
+        for index, trainer in enumerate(trainers):
+            started = time.perf_counter()
+            states[index], _ = trainer.run_epoch(states[index])
+            seconds[index].append(round(time.perf_counter() - started, 4))
+    for method, each in zip(methods, seconds, strict=True):
+        line = {"phase": "time", "problem": benchmark.name, "method": method.name}
+        append_line(path, line | {"train_seconds": each} | machine())
 
 
 def gradients_per_step(

@@ -8,14 +8,14 @@ import pytest
 from benchmarks import trials
 from benchmarks.problems import Benchmark
 from benchmarks.rivals import METHODS
-from benchmarks.tables import print_problem, print_summary
+from benchmarks.tables import print_problem, print_summary, relative_times
 from benchmarks.trials import Method, chosen_settings, gradients_per_step
 from samt_jax import Batches, BatchSpec
 from samt_jax.optimizers import make_optimizer
 from samt_jax.problem import Problem
 
 DIGITS = Benchmark("digits 4", "digits", (4,), 2, 0.5, tuned_on="digits 4")
-SGD = Method("SGD", "sgd")
+SGD, ADAM = Method("SGD", "sgd"), Method("Adam", "adam")
 
 
 def line(validation, phase="tuning", status="finished", seed=100, **settings):
@@ -165,13 +165,24 @@ def test_tables_count_diverged_runs_and_name_missing_ones(capsys):
         line([0.6, 0.4], "final", seed=1, learning_rate=0.1),
         line([0.7, 0.1], "final", "diverged", seed=2, learning_rate=0.1),
     ]
-    print_problem((SGD, Method("Adam", "adam")), DIGITS, lines)
+    print_problem((SGD, ADAM), DIGITS, lines)
     printed = capsys.readouterr().out
     # Last epochs 60, 40 and 10 %: mean 36.67, deviation 25.17; best ones 60, 60, 70.
-    # The target, 50 %, is reached after two, one and one seconds.
+    # The target, 50 %, is reached after two, one and one epochs.
     assert "| SGD | learning_rate 0.1 | 36.67 ± 25.17 | 36.67 ± 25.17 | " in printed
-    assert "| 63.33 ± 5.77 | 2.0 ± 0.0 | 1.3 | 40 | 1 |" in printed
+    assert "| 63.33 ± 5.77 | 1.3 |  | 40 | 1 |" in printed
     assert "Not all seeds were run of: Adam." in printed
+
+
+def test_times_are_taken_in_rounds_and_shown_in_adams(tmp_path, monkeypatch):
+    monkeypatch.setattr(trials, "build", a_scalar)
+    path = tmp_path / "lines.jsonl"
+    trials.time_methods((SGD, ADAM), DIGITS, path, rounds=2)
+    lines = trials.lines_of(path)
+    assert [each["method"] for each in lines] == ["SGD", "Adam"]
+    assert all(len(each["train_seconds"]) == 2 for each in lines)
+    lines[0]["train_seconds"], lines[1]["train_seconds"] = [1.0, 3.0], [2.0, 4.0]
+    assert relative_times("digits 4", lines) == {"SGD": "0.62", "Adam": "1.00"}
 
 
 def test_summary_stands_beside_the_papers_number(capsys):
