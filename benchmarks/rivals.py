@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.problems import PROBLEMS
-from benchmarks.tables import print_problem, print_summary
+from benchmarks.tables import print_problem, print_rates, print_summary
 from benchmarks.trials import Method, lines_of, run_method, time_methods
 
 RESULTS = Path(__file__).parent / "results" / "rivals.jsonl"
@@ -59,11 +59,11 @@ METHODS = (
 )
 
 # Hypergradient descent by (α_0, κ): without κ, which is SGD; with the default κ of its
-# authors' library; as its authors ran it (the third); with ten times their κ; and with
-# their two κ from larger learning rates.
+# authors' library; as its authors ran it (the third); with ten times their κ; and from
+# larger learning rates.
 _HD_SETTINGS = (
     (1e-3, 0.0), (1e-3, 1e-6), (1e-3, 1e-3), (1e-3, 1e-2), (1e-2, 1e-6), (1e-1, 1e-3),
-    (1e-1, 1e-4),
+    (1e-1, 1e-4), (1e-1, 1e-6),
 )  # fmt: skip
 HD_METHODS = tuple(
     Method(
@@ -96,6 +96,7 @@ def report() -> None:
     for problem in PROBLEMS.values():
         print_problem(METHODS, problem, lines)
     print_problem(HD_METHODS, PROBLEMS[HD_PROBLEM], lines)
+    print_rates(HD_METHODS, HD_PROBLEM, lines)
 
 
 def main() -> None:

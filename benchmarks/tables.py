@@ -1,8 +1,8 @@
 """Tables of the lines that `trials.py` writes: means and spreads over seeds.
 
-Accuracies are in %, mean ± standard deviation over the seeds that are there. A diverged
-run counts with the accuracy that it ended with, and is counted. The best epoch of a run
-is the best on the validation split; the test set chooses nothing.
+Accuracies are in %, mean ± standard deviation over the seeds whose runs finished; how
+many diverged stands beside it. The best epoch of a run is the best on the validation
+split; the test set chooses nothing.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ def print_summary(
     lines: Sequence[Line],
     in_paper: Mapping[str, str],
 ) -> None:
-    """Prints test accuracy after the last epoch, a column a problem.
+    """Prints test accuracy after the last epoch, a column a problem, of what was run.
 
     Args:
       methods: The rows.
@@ -31,6 +31,8 @@ def print_summary(
     print("| method | " + " | ".join(problems) + " |")
     print("| --- |" + " --- |" * len(problems))
     for method in methods:
+        if not any(final_lines(method, name, lines) for name in problems):
+            continue
         cells = [
             _with_paper(
                 _mean(final_lines(method, name, lines), _final("test")),
@@ -66,7 +68,6 @@ def print_problem(
         "epochs to target": lambda runs: _to_target(runs, benchmark.target),
         "an epoch, in Adam's": lambda runs: times.get(runs[0]["method"], ""),
         "gradients": lambda runs: f"{runs[0]['gradient_evaluations']:,}",
-        "diverged": lambda runs: str(sum(r["status"] == "diverged" for r in runs)),
     }
     times = relative_times(benchmark.name, lines)
     print(f"{benchmark.name}, {benchmark.epochs} epochs; the target is a validation "
@@ -90,13 +91,15 @@ def final_lines(method: Method, problem: str, lines: Iterable[Line]) -> list[Lin
     return sorted(found, key=lambda line: line["seed"])
 
 
-def _mean(
-    runs: Sequence[Line], measure: Callable[[Line], float], digits: int = 2
-) -> str:
-    values = np.array([measure(line) for line in runs])
-    if len(values) < 2:
-        return f"{values[0]:.{digits}f}" if len(values) else ""
-    return f"{values.mean():.{digits}f} ± {values.std(ddof=1):.{digits}f}"
+def _mean(runs: Sequence[Line], measure: Callable[[Line], float]) -> str:
+    values = [measure(line) for line in runs if line["status"] == "finished"]
+    num_diverged = len(runs) - len(values)
+    words = [f"{np.mean(values):.2f}"] if values else []
+    if len(values) > 1:
+        words.append(f"± {np.std(values, ddof=1):.2f}")
+    if num_diverged:
+        words.append(f"({num_diverged} of {len(runs)} diverged)")
+    return " ".join(words)
 
 
 def _final(part: str) -> Callable[[Line], float]:
@@ -140,6 +143,26 @@ def relative_times(problem: str, lines: Iterable[Line]) -> dict[str, str]:
         for method, each in seconds.items()
         if "Adam" in seconds
     }
+
+
+def print_rates(methods: Sequence[Method], problem: str, lines: Sequence[Line]) -> None:
+    """Prints the learning rate that each method chose, epoch by epoch.
+
+    Args:
+      methods: The rows.
+      problem: Name of the problem.
+      lines: All lines; means over the seeds whose runs finished.
+    """
+    print("The learning rate, mean of each epoch:\n")
+    for method in methods:
+        rates = [
+            each
+            for line in final_lines(method, problem, lines)
+            for name, each in line["rates"].items()
+            if name.endswith("learning_rate") and line["status"] == "finished"
+        ]
+        if rates:
+            print(f"{method.name}:", *(f"{r:.2g}" for r in np.mean(rates, axis=0)))
 
 
 def _settings(line: Line) -> str:
