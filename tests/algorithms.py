@@ -26,6 +26,7 @@ from samt_jax.baselines import (
     sgdn_hd,
     ultimate,
 )
+from samt_jax.optimizers import make_optimizer
 
 
 class Problem(NamedTuple):
@@ -198,7 +199,16 @@ TRANSFORMATIONS = (
     ),
 )  # fmt: skip
 
+# An algorithm that is no transformation: the parameters it shows are averages.
+SCHEDULE_FREE = Row(
+    "schedule-free",
+    lambda loss_fn: make_optimizer("schedule-free", learning_rate=0.1)(
+        loss_fn, jax.random.key(0), 400
+    ),
+)
+
 ALGORITHMS = (
     *(_algorithm_row(row) for row in TRANSFORMATIONS),
     Row("badm", partial(badm, penalty=4.0, proximal_weight=12.0, num_parts=3)),
+    SCHEDULE_FREE,
 )

@@ -135,7 +135,7 @@ class Settings:
     num_train: Annotated[
         int | None, whole_number("--num-train", high=1_000, default="1")
     ] = None
-    """SAMT, DANTE: batches a sweep, 1 or as many as it makes visits."""
+    """SAMT, DANTE: batches a sweep: 1, one a visit, or (DANTE) one an update."""
     engine: Annotated[
         str | None, choice("--engine", ("auto", "chain", "general"), "auto")
     ] = None
@@ -160,7 +160,7 @@ class Settings:
     """adam-hd: as the authors' code has it."""
     window: Annotated[int | None, whole_number("--window", default="own")] = None
     """newton-lr: steps to each step of the rate; by default by the run."""
-    safeguard: Annotated[bool | None, switch("--safeguard", "yes")] = None
+    safeguard: Annotated[bool | None, switch("--safeguard", "no")] = None
     """newton-lr: bound on the change of the learning rate."""
     num_updates: Annotated[
         int | None, whole_number("--num-updates", high=100, default="5")

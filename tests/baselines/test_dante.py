@@ -50,13 +50,19 @@ def assert_close(actual, desired, rtol=1e-6, atol=1e-6):
 
 
 def test_normalised_step_has_the_length_of_the_learning_rate(key):
-    # One update a block: each block moves by η, however large its gradient.
+    # One update a block: each block moves by η, however large its gradient, and against
+    # it; the gradient of the first, which goes second, is taken where the last stands.
     params = init_params(key)
     tx = dante(0.25, num_updates=1)
     for scale in (1e-3, 1.0, 1e3):
-        _, updates, _ = sweep(tx, params, value_on(X, Y, scale))
-        for block in updates.values():
-            np.testing.assert_allclose(optax.tree.norm(block), 0.25, rtol=1e-5)
+        value_fn = value_on(X, Y, scale)
+        new, updates, _ = sweep(tx, params, value_fn)
+        moved_last = params | {"last": new["last"]}
+        for name, before in (("last", params), ("first", moved_last)):
+            np.testing.assert_allclose(optax.tree.norm(updates[name]), 0.25, rtol=1e-5)
+            grads = jax.grad(value_fn)(before)[name]
+            slope = optax.tree.vdot(updates[name], grads)
+            np.testing.assert_allclose(slope, -0.25 * optax.tree.norm(grads), rtol=1e-4)
 
 
 def test_steps_on_a_block_change_no_other(key):
@@ -66,6 +72,7 @@ def test_steps_on_a_block_change_no_other(key):
         new, updates, state = sweep(tx, params, value_on(X, Y))
         jax.tree.map(np.testing.assert_array_equal, new[resting], params[resting])
         assert 0 < optax.tree.norm(updates[moving]) <= 5 * 0.25 * (1 + 1e-5)
+        assert value_on(X, Y)(new) < value_on(X, Y)(params)
         assert list(state.info.value) == [moving]
 
 
@@ -77,6 +84,7 @@ def test_scaling_the_loss_changes_plain_steps_and_no_normalised_ones(key):
         scaled, _, _ = sweep(tx, params, value_on(X, Y, 3.0), 2)
         gap = float(optax.tree.norm(optax.tree.sub(one, scaled)))
         assert (gap < 1e-4) if normalize else (gap > 0.1)
+        assert max(value_on(X, Y)(p) for p in (one, scaled)) < value_on(X, Y)(params)
 
 
 def least_squares():

@@ -113,7 +113,7 @@ def test_rate_scales_inversely_with_the_loss(x64):
     )
     np.testing.assert_allclose(np.array(scaled_rates) * scale, rates, rtol=1e-10)
     np.testing.assert_allclose(scaled, iterates, rtol=1e-10)
-    assert rates[-1] != rates[0]
+    assert rates[-1] > rates[0]  # Which is below the inverse of either curvature.
 
 
 def test_growing_agreement_turns_the_rate_negative_unless_safeguarded():

@@ -1,0 +1,332 @@
+"""Trials on equal terms: one rule of tuning for all, then final runs, as lines.
+
+A method is tuned on its problem's `tuned_on`: at three multiples of its learning rate,
+and, as long as the best lies at the edge of what was tried, one step beyond it, twice
+at most. A trial is one run under a seed that no final run has, judged by its mean
+validation accuracy over the last `LAST_EPOCHS` epochs; one that diverged is the worst.
+The test set is not even given to the loop. The final runs, one a seed, measure
+validation and test accuracy after every epoch. Every run, diverged or not, is one JSON
+line; a run that has its line is not repeated.
+"""
+
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+from benchmarks.problems import PROBLEMS, Benchmark, build
+from samt_jax.optimizers import OPTIMIZERS, make_optimizer
+from samt_jax.problem import Problem
+from samt_jax.runs import append_line, read_lines
+from samt_jax.training import EpochRecord, fit, prepare
+
+TUNING_SEED = 100
+SEEDS = (0, 1, 2)
+LAST_EPOCHS = 2
+TUNING_EPOCHS = 5
+# What the middle learning rate is multiplied by; the trials start with three of them.
+FACTORS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+FIRST_TRIALS = (2, 3, 4)
+
+Line = dict[str, Any]
+Settings = dict[str, Any]
+
+
+class Method(NamedTuple):
+    """A method of a comparison.
+
+    Attributes:
+      name: What lines and tables call it.
+      optimizer: Its name in the library.
+      settings: What is fixed.
+      rate: Middle of the learning rates to try; by default the library's default.
+      is_tuned: Whether the learning rate is; otherwise `settings` are all there is.
+    """
+
+    name: str
+    optimizer: str
+    settings: Settings = {}  # noqa: RUF012 - a NamedTuple's default, never changed.
+    rate: float | None = None
+    is_tuned: bool = True
+
+    def trial(self, index: int) -> Settings:
+        """The settings of a tuning trial, by its index in `FACTORS`."""
+        rate = self.rate or OPTIMIZERS[self.optimizer].learning_rate
+        return {"learning_rate": float(f"{FACTORS[index] * rate:.3g}")} | self.settings
+
+
+def run_method(method: Method, benchmark: Benchmark, path: Path) -> None:
+    """Tunes a method where it is to be tuned, and makes its final runs.
+
+    Args:
+      method: The method.
+      benchmark: What it is trained on.
+      path: File of the lines; what stands there is not run again.
+    """
+    if method.is_tuned:
+        tuning = PROBLEMS[benchmark.tuned_on]
+        while missing := missing_trials(method, tuning.name, lines_of(path)):
+            _run_missing(method, tuning, "tuning", missing[0], path)
+    settings = chosen_settings(method, benchmark, lines_of(path))
+    _run_missing(method, benchmark, "final", settings, path)
+
+
+def lines_of(path: Path) -> list[Line]:
+    """The lines of a file, none where there is no file yet."""
+    return read_lines(path) if path.exists() else []
+
+
+def missing_trials(
+    method: Method, problem: str, lines: Iterable[Line]
+) -> list[Settings]:
+    """What is to be tried before the tuning of a method is done.
+
+    Args:
+      method: The method.
+      problem: Name of the problem that it is tuned on.
+      lines: All lines.
+
+    Returns:
+      The settings of the trials that are known to be missing; none when it is done.
+    """
+    scores = _scores(method, problem, lines)
+    missing = [index for index in FIRST_TRIALS if index not in scores]
+    if not missing:
+        best = max(scores, key=lambda index: scores[index])
+        beyond = (best - 1, best + 1)
+        missing = [i for i in beyond if i in range(len(FACTORS)) and i not in scores]
+    return [method.trial(index) for index in missing]
+
+
+def _scores(method: Method, problem: str, lines: Iterable[Line]) -> dict[int, float]:
+    """The score of each trial that has a line, by its index in `FACTORS`."""
+    found = [line for line in lines if is_of(line, method, problem, "tuning")]
+    trials = [method.trial(index) for index in range(len(FACTORS))]
+    return {
+        trials.index(line["settings"]): validation_score(line)
+        for line in found
+        if line["settings"] in trials
+    }
+
+
+def chosen_settings(
+    method: Method, benchmark: Benchmark, lines: Sequence[Line]
+) -> Settings:
+    """The settings of the final runs: the best trial on the validation split.
+
+    Args:
+      method: The method.
+      benchmark: What it is to be trained on.
+      lines: All lines.
+
+    Returns:
+      The settings.
+
+    Raises:
+      ValueError: The tuning is not done.
+    """
+    if not method.is_tuned:
+        return method.settings
+    missing = missing_trials(method, benchmark.tuned_on, lines)
+    if missing:
+        raise ValueError(
+            f"{method.name} is not tuned yet on {benchmark.tuned_on}: no line for "
+            f"{missing}; run it first."
+        )
+    scores = _scores(method, benchmark.tuned_on, lines)
+    return method.trial(max(scores, key=lambda index: scores[index]))
+
+
+def validation_score(line: Line) -> float:
+    """What a trial is chosen by; the worst is one that diverged."""
+    if line["status"] == "diverged":
+        return -np.inf
+    return float(np.mean(line["validation_accuracy"][-LAST_EPOCHS:]))
+
+
+def is_of(line: Line, method: Method, problem: str, phase: str) -> bool:
+    """Whether a line is of this method's runs on this problem in this phase."""
+    return (line["method"], line["problem"], line["phase"]) == (
+        method.name, problem, phase,
+    )  # fmt: skip
+
+
+def _run_missing(
+    method: Method, benchmark: Benchmark, phase: str, settings: Settings, path: Path
+) -> None:
+    done = [
+        line["seed"]
+        for line in lines_of(path)
+        if is_of(line, method, benchmark.name, phase) and line["settings"] == settings
+    ]
+    is_final = phase == "final"
+    seeds = [
+        seed for seed in (SEEDS if is_final else (TUNING_SEED,)) if seed not in done
+    ]
+    if not seeds:
+        return
+    problem = build(benchmark, with_test=is_final)
+    budget = benchmark if is_final else benchmark._replace(epochs=TUNING_EPOCHS)
+    for line in run_seeds(method, budget, problem, settings, seeds):
+        append_line(path, {"phase": phase} | line)
+        print(phase, benchmark.name, method.name, settings, line["seed"],
+              line["status"], f"{validation_score(line):.4f}",
+              file=sys.stderr, flush=True)  # fmt: skip
+
+
+def run_seeds(
+    method: Method,
+    benchmark: Benchmark,
+    problem: Problem,
+    settings: Settings,
+    seeds: Sequence[int],
+) -> list[Line]:
+    """Trains once a seed in one compiled program, and says all that is to be known.
+
+    Args:
+      method: The method.
+      benchmark: Its problem.
+      problem: The same, built.
+      settings: The optimizer's settings.
+      seeds: The seeds of the runs.
+
+    Returns:
+      Their lines, without the phase. Accuracies, losses, seconds and learned rates have
+      one number an epoch; seconds are a run's share of those of all seeds.
+    """
+    records = list(
+        fit(
+            problem,
+            make_optimizer(method.optimizer, **settings),
+            epochs=benchmark.epochs,
+            batch_size=benchmark.batch_size,
+            seeds=seeds,
+        )
+    )
+    per_step = gradients_per_step(method.optimizer, settings, benchmark.num_blocks)
+    common = {
+        "problem": benchmark.name,
+        "method": method.name,
+        "optimizer": method.optimizer,
+        "settings": settings,
+        "epochs": len(records),
+        "steps": records[-1].step,
+        "gradient_evaluations": records[-1].step * per_step,
+    }
+    measured = [_measured(records, index) for index in range(len(seeds))]
+    return [
+        common | {"seed": seed} | line | machine()
+        for seed, line in zip(seeds, measured, strict=True)
+    ]
+
+
+def _measured(records: Sequence[EpochRecord], index: int) -> Line:
+    """What a run's line says of its course; the run is one of several seeds."""
+    num_seeds = len(records[-1].status)
+    accuracies = {
+        f"{part}_accuracy": [
+            round(float(record.evaluation[part]["accuracy"][index]), 6)
+            for record in records
+        ]
+        for part in records[-1].evaluation
+    }
+    return {
+        "status": records[-1].status[index],
+        "train_loss": [float(r.metrics.info.value[index]) for r in records],
+        **accuracies,
+        "rates": _rates(records, index),
+        "train_seconds": [round(r.train_seconds / num_seeds, 3) for r in records],
+        "compile_seconds": round(records[-1].compile_seconds, 3),
+    }
+
+
+def time_methods(
+    methods: Sequence[Method], benchmark: Benchmark, path: Path, rounds: int = 3
+) -> None:
+    """Times an epoch of each method, in rounds, and appends a line a method.
+
+    Times of runs that were made on different days, or beside other work, do not
+    compare; these do, for what disturbs a round disturbs all of it.
+
+    Args:
+      methods: The methods; their default learning rates are taken.
+      benchmark: What they train on.
+      path: File of the lines.
+      rounds: How often each takes an epoch.
+    """
+    problem = build(benchmark, with_test=False)
+    trainers = [
+        prepare(
+            problem,
+            make_optimizer(method.optimizer, **method.settings),
+            epochs=rounds,
+            batch_size=benchmark.batch_size,
+        )
+        for method in methods
+    ]
+    states = [trainer.init() for trainer in trainers]
+    seconds: list[list[float]] = [[] for _ in methods]
+    for _ in range(rounds):
+        for index, trainer in enumerate(trainers):
+            started = time.perf_counter()
+            states[index], _ = trainer.run_epoch(states[index])
+            seconds[index].append(round(time.perf_counter() - started, 4))
+    for method, each in zip(methods, seconds, strict=True):
+        line = {"phase": "time", "problem": benchmark.name, "method": method.name}
+        append_line(path, line | {"train_seconds": each} | machine())
+
+
+def gradients_per_step(
+    optimizer: str, settings: Mapping[str, Any], num_blocks: int
+) -> int:
+    """How many gradients of a mini-batch's loss a step computes.
+
+    SAMT takes two a visit, one on the training batch and one on the meta-batch; DANTE
+    one for each update of a block; all others one. A block's gradient counts as one,
+    though it costs less than that of the whole network.
+
+    Args:
+      optimizer: Its name in the library.
+      settings: Its settings.
+      num_blocks: Blocks of the network.
+
+    Returns:
+      The number.
+    """
+    if optimizer.startswith("samt-"):
+        return 2 * num_blocks * settings.get("inner_steps", 1)
+    if optimizer == "dante":
+        return num_blocks * settings.get("num_updates", 5)
+    return 1
+
+
+def _rates(records: Sequence[EpochRecord], index: int) -> dict[str, list[float]]:
+    """Learning rates and step sizes that the method chose: means over each epoch."""
+    rates: dict[str, list[float]] = {}
+    for record in records:
+        detail = record.metrics.info.detail
+        for field in ("learning_rate", "step_size"):
+            for path, leaf in optax.tree.get_all_with_path(detail, field):
+                name = jax.tree_util.keystr(path, simple=True, separator="/")
+                if np.ndim(leaf) == 1:
+                    rates.setdefault(name, []).append(float(f"{leaf[index]:.6g}"))
+    return rates
+
+
+def machine() -> dict[str, str]:
+    """What a line says of where it comes from: device, versions, commit."""
+    git = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout
+    return {
+        "device": f"{jax.devices()[0].device_kind}, {platform.machine()}",
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+        "commit": commit.strip(),
+    }
