@@ -16,7 +16,7 @@ from samt_jax.eta import EtaModel
 from samt_jax.features import Features
 from samt_jax.granularity import Granularity
 from samt_jax.step_size import Squash, Terms
-from samt_jax.visit import SamtRule, complete_rule
+from samt_jax.visit import Direction, SamtRule, complete_rule
 
 # One function, or one for each visit of a sweep where visits have batches of their own.
 ValueFns = ValueFn | Sequence[ValueFn]
@@ -25,7 +25,7 @@ Settings = ParamSpec("Settings")
 
 
 def settings(
-    learning_rate: optax.ScalarOrSchedule = 0.2,
+    learning_rate: optax.ScalarOrSchedule = 0.1,
     *,
     granularity: Granularity = "scalar",
     blocks: BlockRules | BlockTable | None = None,
@@ -38,10 +38,10 @@ def settings(
     kernel_layout: Literal["auto", "in_out", "out_in"] = "auto",
     features: Features | None = None,
     squash: Squash = "tanh",
-    proposal_max: float = 0.5,
+    proposal_max: float = 0.3,
     mixing_weight: float | None = None,
     terms: Terms = "both",
-    direction: optax.GradientTransformation | None = None,
+    direction: Direction | optax.GradientTransformation = "momentum",
     meta_optimizer: optax.GradientTransformation | None = None,
     schedule: optax.Schedule | None = None,
     seed: int | Key = 0,

@@ -207,7 +207,6 @@ def _samt(granularity: Granularity) -> Callable[[Setup], Algorithm]:
             engine=settings.pop("engine", "auto"),
             granularity=granularity,
             features=_features(settings),
-            direction=_direction(settings),
             # As one vector: a kernel a leaf would cost more than the arithmetic.
             meta_optimizer=optax.flatten(optax.adam(meta_learning_rate)),
             schedule=factor if callable(factor) else None,
@@ -226,24 +225,6 @@ def _features(settings: dict[str, Any]) -> Any:
         return scaled_features(keep)
     scale = settings.pop("feature_scale")
     return scaled_features(keep, log_scale=scale if scale else None)
-
-
-def _direction(settings: dict[str, Any]) -> Any:
-    import optax
-
-    named = {
-        "gradient": lambda: None,
-        "momentum": lambda: optax.ema(0.9),
-        "adam": optax.scale_by_adam,
-    }
-    direction = settings.pop("direction", None)
-    if not isinstance(direction, str):
-        return direction
-    if direction not in named:
-        raise ValueError(
-            f"there is no direction {direction!r}; choose one of {', '.join(named)}."
-        )
-    return named[direction]()
 
 
 def _schedule_free(setup: Setup) -> Algorithm:
@@ -273,10 +254,10 @@ def _schedule_free(setup: Setup) -> Algorithm:
 
 
 OPTIMIZERS: dict[str, Optimizer] = {
-    "samt-s": Optimizer("SAMT, one step size a block", 0.2, _SAMT, _samt("scalar")),
-    "samt-r": Optimizer("SAMT, one step size a row", 0.2, _SAMT, _samt("row")),
-    "samt-c": Optimizer("SAMT, one step size a column", 0.2, _SAMT, _samt("column")),
-    "samt-e": Optimizer("SAMT, one step size an entry", 0.2, _SAMT, _samt("element")),
+    "samt-s": Optimizer("SAMT, one step size a block", 0.1, _SAMT, _samt("scalar")),
+    "samt-r": Optimizer("SAMT, one step size a row", 0.1, _SAMT, _samt("row")),
+    "samt-c": Optimizer("SAMT, one step size a column", 0.1, _SAMT, _samt("column")),
+    "samt-e": Optimizer("SAMT, one step size an entry", 0.1, _SAMT, _samt("element")),
     "sgd": Optimizer(
         "stochastic gradient descent",
         0.1,

@@ -66,9 +66,13 @@ def samt_sweep(  # noqa: D417 - it takes the arguments of `settings`.
       proposal_max: End of the range of the proposal η̂.
       mixing_weight: Fixes β; 1 gives a constant step of `learning_rate`.
       terms: ``"both"``, ``"left"`` or ``"right"``, see :func:`step_sizes`.
-      direction: What the step size multiplies, any optax transformation of a block's
-        gradient (``optax.ema(0.9)``, ``optax.scale_by_adam()``); the gradient itself by
-        default.
+      direction: What the step size multiplies: ``"momentum"`` (``optax.ema(0.9)``),
+        ``"gradient"`` (the paper's), ``"adam"`` (``optax.scale_by_adam()``; wants a
+        `learning_rate` near 1e-3 and a `proposal_max` near 2e-3), or any optax
+        transformation of a block's gradient. Deviation: momentum is the default. The
+        loss one step ahead favours steps so small that noise does no harm
+        (short-horizon bias); a direction averaged over ten batches has less noise, and
+        its steps stay of use.
       meta_optimizer: Trains the eta models. By default Adam at 3e-5, which suits runs
         of about 20,000 sweeps: the rate times the sweeps should be near 0.6.
       schedule: A factor over sweeps for the whole step size.

@@ -62,8 +62,14 @@ from samt_jax.step_size import (
     step_sizes,
 )
 
-# The direction unless another is asked for: the gradient as it is.
+Direction = Literal["gradient", "momentum", "adam"]
+# The paper's direction, the gradient as it is; engines know it by its identity.
 GRADIENT = optax.identity()
+DIRECTIONS: dict[str, optax.GradientTransformation] = {
+    "gradient": GRADIENT,
+    "momentum": optax.ema(0.9),
+    "adam": optax.scale_by_adam(),
+}
 
 
 class SamtState(NamedTuple):
@@ -330,11 +336,24 @@ def complete_rule(settings: dict[str, Any]) -> SamtRule:
         check_choice(setting, getattr(rule, setting))
     return rule._replace(
         inner_steps=inner_steps,
+        direction=_direction(rule.direction),
         eta_model=EtaMLP if rule.eta_model is None else rule.eta_model,
         features=rule.features or scaled_features(),
-        direction=rule.direction or GRADIENT,
         meta_optimizer=rule.meta_optimizer or optax.flatten(optax.adam(3e-5)),
     )
+
+
+def _direction(
+    direction: Direction | optax.GradientTransformation,
+) -> optax.GradientTransformation:
+    if not isinstance(direction, str):
+        return direction
+    if direction not in DIRECTIONS:
+        raise ValueError(
+            f"there is no direction {direction!r}; choose one of "
+            f"{', '.join(DIRECTIONS)}, or give an optax transformation."
+        )
+    return DIRECTIONS[direction]
 
 
 def no_update(tree: PyTree) -> PyTree:

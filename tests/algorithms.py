@@ -139,8 +139,8 @@ TRANSFORMATIONS = (
     ),
     Transformation(
         "samt-sweep", samt_sweep,
-        {"learning_rate": 0.1, "proposal_max": 0.2, "granularity": "element",
-         "direction": optax.trace(0.3), "inner_steps": 2, **LIGHT},
+        {**LIGHT, "learning_rate": 0.1, "proposal_max": 0.2, "granularity": "element",
+         "direction": optax.trace(0.3), "inner_steps": 2},
         BatchSpec(meta="next"), static=_SAMT_STATIC,
     ),
     Transformation("sgd", optax.sgd, {"learning_rate": 0.1}),

@@ -104,7 +104,7 @@ class Settings:
     """SAMT: map into (0, 1)."""
     direction: Annotated[
         str | None,
-        choice("--direction", ("gradient", "momentum", "adam"), "own"),
+        choice("--direction", ("gradient", "momentum", "adam"), "momentum"),
     ] = None
     """SAMT: what the step size multiplies."""
     inner_steps: Annotated[
