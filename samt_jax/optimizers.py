@@ -228,29 +228,9 @@ def _features(settings: dict[str, Any]) -> Any:
 
 
 def _schedule_free(setup: Setup) -> Algorithm:
-    """Schedule-free AdamW, which is judged at its averaged iterate.
+    from samt_jax.schedule_free import schedule_free
 
-    The gradients are taken elsewhere, at what optax calls the parameters. Here they are
-    kept in the state, so that the parameters that a loop sees are the ones to judge.
-    """
-    from optax import contrib
-
-    from samt_jax.base import Algorithm, from_optax
-
-    tx = contrib.schedule_free_adamw(setup.settings["learning_rate"])
-    inner = from_optax(tx, setup.loss_fn)
-
-    def init_fn(params: Any, batches: Any, key: Any) -> Any:
-        return params, inner.init(params, batches, key)
-
-    def step_fn(params: Any, state: Any, batches: Any, key: Any) -> Any:
-        del params
-        at, inner_state = state
-        at, inner_state, info = inner.step(at, inner_state, batches, key)
-        averaged = contrib.schedule_free_eval_params(inner_state, at)
-        return averaged, (at, inner_state), info
-
-    return Algorithm(init_fn, step_fn)
+    return schedule_free(setup.settings["learning_rate"], setup.loss_fn)
 
 
 OPTIMIZERS: dict[str, Optimizer] = {
