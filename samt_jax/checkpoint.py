@@ -11,6 +11,7 @@ steps there are is read from it, never remembered.
 
 import contextlib
 import hashlib
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -279,9 +280,14 @@ def _read_state(path: Path, like: list[Any]) -> list[Any]:
 def _orbax() -> Iterator[orbax.checkpoint.PyTreeCheckpointer]:
     # Synchronous: a save has succeeded or raised when it returns.
     checkpointer = orbax.checkpoint.PyTreeCheckpointer()
+    # It also logs what it raises, with traces from its threads; we say it once.
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
     try:
         yield checkpointer
     finally:
+        logger.setLevel(level)
         checkpointer.close()
 
 

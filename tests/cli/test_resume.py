@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import samt_jax
@@ -175,9 +175,10 @@ def test_lost_metrics_are_refused(stopped, capsys):
 
 def test_a_checkpoint_of_other_options_is_refused_with_what_differs(stopped, capsys):
     config = json.loads(Path("run/config.json").read_text())
-    config["command"] += ["--seed", "1"]
+    # Of those that leave the shapes as they are; the compiled run is that of the first.
+    config["command"] += ["--weight-decay", "0.1", "--optimizer", "adamw"]
     Path("run/config.json").write_text(json.dumps(config))
-    refused(["resume", "run"], capsys, "seed: 0 → 1")
+    refused(["resume", "run"], capsys, "optimizer: momentum → adamw; weight_decay: ")
 
 
 def test_a_second_run_in_a_folder_is_refused_by_name(stopped, capsys):
@@ -201,6 +202,8 @@ def test_a_dead_owner_is_none(capsys):
     assert run([*TRAIN, "--json", "--out", "run"], capsys)[0] == 0
 
 
+# Orbax's event loops complain when they are collected after a write was refused.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_full_disk_ends_the_run_and_the_last_good_checkpoint_is_named(
     unbroken, capsys, monkeypatch
 ):
@@ -279,6 +282,7 @@ def test_a_real_signal_ends_a_real_process_with_75(capsys):
     checkpoint.check_files(path, checkpoint.read_manifest(path))
 
 
+@settings(max_examples=10)
 @given(
     st.lists(st.integers(1, 99), min_size=1, max_size=3),
     st.floats(1e-30, 1e30),
