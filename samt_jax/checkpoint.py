@@ -14,6 +14,7 @@ import hashlib
 import logging
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,6 +44,7 @@ from samt_jax.packing import as_array, pack, unpack
 STATE = "state"
 # The newest may turn out to be damaged; two in reserve.
 KEEP = 3
+PATIENCE = 20
 _STEP, _UNFINISHED, _DAMAGED = "step_", ".unfinished-", "damaged-"
 
 
@@ -115,8 +117,7 @@ def save(
         remove_old(folder, keep)
     # Orbax and TensorStore raise `ValueError` for what the disk refuses.
     except (OSError, ValueError) as error:
-        with contextlib.suppress(OSError):
-            shutil.rmtree(unfinished)
+        _give_up(unfinished)
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(
             f"step {step} cannot be saved in {folder} ({reason}); make room or mend "
@@ -239,6 +240,17 @@ def remove_unfinished(folder: Path) -> None:
     """Removes what writers that were killed have left behind."""
     for path in folder.glob(f"{_UNFINISHED}*"):
         shutil.rmtree(path)
+
+
+def _give_up(unfinished: Path) -> None:
+    """Removes what a failed save has written, so that the disk is not left full."""
+    for _ in range(PATIENCE):
+        with contextlib.suppress(OSError):
+            shutil.rmtree(unfinished)
+        # When one of its writers has failed, Orbax does not wait for the others.
+        time.sleep(0.05)
+        if not unfinished.exists():
+            return
 
 
 def _remove(path: Path) -> None:
