@@ -133,15 +133,16 @@ class Marks:
         return self._get(2 + PLACES.index(place))
 
     def go_to(self, place: str) -> None:
-        """Marks where the life is when it is nowhere else."""
-        self._set(0, PLACES.index(place))
+        """Marks where the life is from now on."""
+        index = PLACES.index(place)
+        self._set(0, index)
+        self._set(2 + index, self._get(2 + index) + 1)
 
     @contextlib.contextmanager
     def at(self, place: str) -> Iterator[None]:
         """Marks a place for as long as it takes."""
-        index, before = PLACES.index(place), self._get(0)
-        self._set(0, index)
-        self._set(2 + index, self._get(2 + index) + 1)
+        before = self._get(0)
+        self.go_to(place)
         yield
         self._set(0, before)
 
@@ -191,6 +192,7 @@ def live(
       marks: Where to mark.
       break_writer: Breaks it on purpose.
     """
+    marks.go_to("start")
     for name, place in (
         ("_write_state", "write"), ("_sync_files", "sync"),
         ("write_manifest", "manifest"), ("_publish", "publish"),

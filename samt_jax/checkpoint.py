@@ -11,15 +11,15 @@ steps there are is read from it, never remembered.
 
 import contextlib
 import hashlib
+import logging
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import orbax.checkpoint
 from jaxtyping import PyTree
 
@@ -39,10 +39,12 @@ from samt_jax.manifest import (
     read_manifest,
     write_manifest,
 )
+from samt_jax.packing import as_array, pack, unpack
 
 STATE = "state"
 # The newest may turn out to be damaged; two in reserve.
 KEEP = 3
+PATIENCE = 20
 _STEP, _UNFINISHED, _DAMAGED = "step_", ".unfinished-", "damaged-"
 
 
@@ -115,8 +117,7 @@ def save(
         remove_old(folder, keep)
     # Orbax and TensorStore raise `ValueError` for what the disk refuses.
     except (OSError, ValueError) as error:
-        with contextlib.suppress(OSError):
-            shutil.rmtree(unfinished)
+        _give_up(unfinished)
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(
             f"step {step} cannot be saved in {folder} ({reason}); make room or mend "
@@ -185,14 +186,11 @@ def restore_one(
     wanted = [_leaf_of(where, leaf) for where, leaf in _leaves_of(like)]
     check_leaves(manifest.leaves, wanted)
     check_files(path, manifest)
-    arrays = _read_state(path / STATE)
     templates, structure = jax.tree.flatten(like)
-    leaves = []
-    for i, (known, template) in enumerate(zip(manifest.leaves, templates, strict=True)):
-        leaf = _as_leaf(arrays.get(_name(i)), template)
+    leaves = _read_state(path / STATE, templates)
+    for known, leaf in zip(manifest.leaves, leaves, strict=True):
         if _leaf_of(known.path, leaf) != known:
             raise CheckpointError(f"{path} has {known.path} with another content.")
-        leaves.append(leaf)
     return jax.tree.unflatten(structure, leaves)
 
 
@@ -244,6 +242,17 @@ def remove_unfinished(folder: Path) -> None:
         shutil.rmtree(path)
 
 
+def _give_up(unfinished: Path) -> None:
+    """Removes what a failed save has written, so that the disk is not left full."""
+    for _ in range(PATIENCE):
+        with contextlib.suppress(OSError):
+            shutil.rmtree(unfinished)
+        # When one of its writers has failed, Orbax does not wait for the others.
+        time.sleep(0.05)
+        if not unfinished.exists():
+            return
+
+
 def _remove(path: Path) -> None:
     # Renamed first, so that a half removed checkpoint is never taken for a whole one.
     doomed = path.with_name(f"{_UNFINISHED}{path.name}")
@@ -263,22 +272,15 @@ def _publish(unfinished: Path, path: Path) -> Path:
 
 
 def _write_state(path: Path, state: PyTree) -> tuple[Leaf, ...]:
-    leaves = _leaves_of(state)
-    # By number, so that no name from a network or a file becomes a path. Orbax does not
-    # take arrays without entries, of which the manifest says all there is.
-    arrays = {
-        _name(i): _as_array(leaf) for i, (_, leaf) in enumerate(leaves) if leaf.size
-    }
     with _orbax() as checkpointer:
-        checkpointer.save(path.absolute(), arrays)
-    return tuple(_leaf_of(where, leaf) for where, leaf in leaves)
+        checkpointer.save(path.absolute(), pack(jax.tree.leaves(state)))
+    return tuple(_leaf_of(where, leaf) for where, leaf in _leaves_of(state))
 
 
-def _read_state(path: Path) -> dict[str, np.ndarray]:
+def _read_state(path: Path, like: list[Any]) -> list[Any]:
     try:
         with _orbax() as checkpointer:
-            arrays = checkpointer.restore(path.absolute())
-        return {name: np.asarray(array) for name, array in arrays.items()}
+            return unpack(checkpointer.restore(path.absolute()), like)
     # The files are what was written; whatever is raised here, they cannot be used.
     except Exception as error:
         raise CheckpointError(
@@ -290,9 +292,14 @@ def _read_state(path: Path) -> dict[str, np.ndarray]:
 def _orbax() -> Iterator[orbax.checkpoint.PyTreeCheckpointer]:
     # Synchronous: a save has succeeded or raised when it returns.
     checkpointer = orbax.checkpoint.PyTreeCheckpointer()
+    # It also logs what it raises, with traces from its threads; we say it once.
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
     try:
         yield checkpointer
     finally:
+        logger.setLevel(level)
         checkpointer.close()
 
 
@@ -301,32 +308,11 @@ def _leaves_of(state: PyTree) -> list[tuple[str, Any]]:
     return [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
 
 
-def _name(number: int) -> str:
-    return f"{number:05d}"
-
-
 def _leaf_of(where: str, leaf: Any) -> Leaf:
     """Describes a leaf; one of which only the shape is known has no fingerprint."""
     is_known = not isinstance(leaf, jax.ShapeDtypeStruct)
-    digest = hashlib.sha256(_as_array(leaf).tobytes()).hexdigest() if is_known else ""
+    digest = hashlib.sha256(as_array(leaf).tobytes()).hexdigest() if is_known else ""
     return Leaf(where, tuple(leaf.shape), str(leaf.dtype), digest)
-
-
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _as_array(leaf: Any) -> np.ndarray:
-    return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
-
-
-def _as_leaf(array: np.ndarray | None, like: Any) -> Any:
-    if array is None:
-        return np.zeros((0,) if like.size else like.shape, like.dtype)
-    if not _is_key(like):
-        return array
-    impl = jax.random.key_impl(jnp.empty((), like.dtype))
-    return jax.random.wrap_key_data(jnp.asarray(array), impl=impl)
 
 
 def _sync_files(folder: Path) -> dict[str, File]:

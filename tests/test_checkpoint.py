@@ -46,6 +46,7 @@ def test_every_kind_of_leaf_comes_back_to_the_bit(tmp_path):
         "count": np.int32(16_777_217),
         "flags": np.array([True, False]),
         "empty": np.zeros((0, 3), np.float32),
+        "large": np.arange(12_000, dtype=np.float32).reshape(3, 4_000)[:, ::2],
         "nothing": ((), None, optax.EmptyState()),
         "key": jax.random.key(3),
         "layer_10": jnp.ones(1),
@@ -103,9 +104,9 @@ def test_what_orbax_reads_wrongly_is_refused(tmp_path, monkeypatch):
     save(tmp_path, 1, state_of(1), IDENTITY)
     inner = checkpoint._read_state
 
-    def misread(path):
-        arrays = inner(path)
-        return arrays | {"00001": np.nextafter(arrays["00001"], 9)}
+    def misread(path, like):
+        step, w = inner(path, like)
+        return [step, np.nextafter(w, 9)]
 
     monkeypatch.setattr(checkpoint, "_read_state", misread)
     with pytest.raises(CheckpointError, match=r"\['w'\] with another content"):
@@ -221,6 +222,8 @@ def test_dying_at_any_operation_of_a_save_leaves_the_old_or_the_new(
     assert number > 15
 
 
+# Orbax's event loops complain when they are collected after a write was refused.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_full_disk_is_one_sentence_and_leaves_what_was_saved(tmp_path):
     folder = tmp_path / "checkpoints"
     save(folder, 1, state_of(1), IDENTITY)

@@ -135,7 +135,7 @@ def _flags(options: Any) -> list[str]:
     for field in dataclasses.fields(options):
         if dataclasses.is_dataclass(field.default):
             flags += _flags(field.default)
-        else:
+        elif field.name != "run_dir":  # The one that has no flag.
             negative = "no-" if field.default is True else ""
             flags.append(f"--{negative}{field.name}".replace("_", "-"))
     return flags

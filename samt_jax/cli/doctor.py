@@ -67,7 +67,9 @@ def _print(report: dict[str, Any]) -> None:
         optimizers.add_row(
             name, row["summary"], "none" if rate is None else f"{rate:g}"
         )
-    probes = Table("tried out", "good", "found", "what to do")
+    probes = Table("tried out", "good")
+    for header in ("found", "what to do"):
+        probes.add_column(header, overflow="fold")
     for row in report["probes"]:
         good = "yes" if row["good"] else "no"
         probes.add_row(row["name"], good, row["found"], row["advice"])

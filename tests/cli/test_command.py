@@ -1,4 +1,7 @@
+import collections
+import contextlib
 import io
+import itertools
 import json
 import os
 import subprocess
@@ -9,7 +12,7 @@ import numpy as np
 import pytest
 
 import samt_jax
-from samt_jax.cli import main, metrics, training
+from samt_jax.cli import doctor, main, metrics, probes, training
 from samt_jax.cli.display import (
     Display,
     compiling,
@@ -21,6 +24,7 @@ from samt_jax.cli.options import Data, Network
 from samt_jax.loop import state_sha256
 from samt_jax.runs import read_lines
 
+Usage = collections.namedtuple("Usage", ("total", "used", "free"))
 # A run that compiles fast; what it learns does not matter here.
 QUICK = ["--epochs", "2", "--hidden", "5", "--optimizer", "sgd"]
 PROMISED = {
@@ -61,6 +65,7 @@ def test_train_prints_one_object_and_leaves_a_run_folder(tmp_path, capsys):
     folder = tmp_path / "run"
     assert {path.name for path in folder.iterdir()} == {
         "config.json", "metrics.jsonl", "summary.json", "curves.png", "step_sizes.png",
+        "lock",
     }  # fmt: skip
     assert json.loads((folder / "summary.json").read_text()) == summary
     for picture in folder.glob("*.png"):
@@ -233,7 +238,7 @@ def test_compare_makes_one_table_one_picture_and_lines(tmp_path, capsys):
     assert "mean ± sd of 2 seeds" in printed
     folder = tmp_path / "run"
     assert {path.name for path in folder.iterdir()} == {
-        "config.json", "metrics.jsonl", "summary.json", "compare.png",
+        "config.json", "lock", "metrics.jsonl", "summary.json", "compare.png",
     }  # fmt: skip
     lines = read_lines(folder / "metrics.jsonl")
     assert [line["optimizer"] for line in lines] == ["sgd", "sgd", "adam", "adam"]
@@ -320,6 +325,48 @@ def test_doctor_says_what_is_missing_and_what_to_do(tmp_path, capsys, monkeypatc
     assert "prodigy" in printed
     # No name is cut short where there is little room.
     assert "…" not in printed
+    assert report["processor"]
+    probes = {row["name"]: row for row in report["probes"]}
+    assert list(probes) == [
+        "the same step repeated", "the folder of runs", "the lock of a run",
+        "free space",
+    ]  # fmt: skip
+    for row in probes.values():
+        assert row["good"], row
+        assert row["advice"] == ""
+    assert probes["the same step repeated"]["found"] == "50 calls, 1 different results"
+
+
+def test_doctor_is_read_by_people_too(capsys, monkeypatch):
+    report = {
+        "python": "3.11", "processor": "x", "threads": 2, "devices": ["cpu"],
+        "versions": {"jax": None}, "datasets": [],
+        "optimizers": {"prodigy": {"summary": "", "learning_rate": 1.0}},
+        "probes": [probes.Probe("a lock", False, "none", "mend it")._asdict()],
+    }  # fmt: skip
+    monkeypatch.setattr(doctor, "examine", lambda options: report)
+    assert main(["doctor"]) == 0
+    printed = capsys.readouterr().out
+    assert "prodigy" in printed
+    assert "mend it" in printed
+
+
+def test_doctor_says_what_to_do_where_runs_are_not_safe(tmp_path, monkeypatch):
+    digests = itertools.count()
+    monkeypatch.setattr(probes, "state_sha256", lambda state: next(digests))
+    repeats = probes.probe_repeats()
+    assert (repeats.good, repeats.found) == (False, "50 calls, 50 different results")
+    assert "on one thread" in repeats.advice
+    monkeypatch.setattr(probes.shutil, "disk_usage", lambda place: Usage(1, 1, 1_000))
+    space = probes.probe_space(tmp_path)
+    assert (space.good, space.advice.split(",")[0]) == (False, "make room")
+    folder = probes.probe_folder(tmp_path / "nowhere")
+    assert (folder.good, "No such file" in folder.found) == (False, True)
+    assert folder.advice == "name a folder that can be written"
+    monkeypatch.setattr(probes, "locked", contextlib.nullcontext)
+    lock = probes.probe_lock(tmp_path)
+    assert (lock.good, "two locks" in lock.found) == (False, True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_module_is_the_command():
