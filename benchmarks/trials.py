@@ -9,6 +9,7 @@ validation and test accuracy after every epoch. Every run, diverged or not, is o
 line; a run that has its line is not repeated.
 """
 
+import functools
 import platform
 import subprocess
 import sys
@@ -201,6 +202,7 @@ def run_seeds(
       Their lines, without the phase. Accuracies, losses, seconds and learned rates have
       one number an epoch; seconds are a run's share of those of all seeds.
     """
+    origin = machine()
     records = list(
         fit(
             problem,
@@ -222,7 +224,7 @@ def run_seeds(
     }
     measured = [_measured(records, index) for index in range(len(seeds))]
     return [
-        common | {"seed": seed} | line | machine()
+        common | {"seed": seed} | line | origin
         for seed, line in zip(seeds, measured, strict=True)
     ]
 
@@ -320,8 +322,12 @@ def _rates(records: Sequence[EpochRecord], index: int) -> dict[str, list[float]]
     return rates
 
 
+@functools.cache
 def machine() -> dict[str, str]:
-    """What a line says of where it comes from: device, versions, commit."""
+    """What a line says of where it comes from: device, versions, commit.
+
+    Once a process, so that the commit is that of the code which it has loaded.
+    """
     git = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout
     return {

@@ -3,7 +3,8 @@
 A row is what `Optimizer` is made of: a summary, the default learning rate, the settings
 that it takes, and `build`. JAX is imported only when one is built. The defaults were
 best of a few tried on validation images of FMNIST (784-100-10, batches of 64), and are
-no substitute for tuning: a hyper-learning rate belongs to one loss and batch size.
+no substitute for tuning: a hyper-learning rate belongs to one loss and batch size, and
+SGD-HD's lets some runs of ten epochs diverge there.
 """
 
 from __future__ import annotations
