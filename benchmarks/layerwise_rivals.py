@@ -6,9 +6,10 @@
 Full batches, 784-h-10 with one hidden layer of ReLUs (as the paper prints the network),
 weights and biases from the normal distribution of standard deviation 0.1 (as the
 methods' authors draw them; BCD's take 0.01 for kernels, 0.1 for biases, and pixels from
-0 to 1), 55,000 images to train on, 5,000 for validation, 10,000 for testing. Settings are the methods' own, and none was chosen here. `run` appends one JSON
-line a run to `benchmarks/results/layerwise_rivals.jsonl` and leaves out what stands
-there, so that it can be stopped and taken up again; cheap runs come first.
+0 to 1), 55,000 images to train on, 5,000 for validation, 10,000 for testing. Settings
+are the methods' own, and none was chosen here. `run` appends one JSON line a run to
+`benchmarks/results/layerwise_rivals.jsonl` and leaves out what stands there, so that it
+can be stopped and taken up again; cheap runs come first.
 """
 
 import json
@@ -53,17 +54,34 @@ class Method(NamedTuple):
     batch_size: int | None = None
 
 
+_WIDTHS, _UNIT = (100, 200, 400, 800), Start(unit_pixels=True)
 _BCD = Start(kernel_std=0.01, bias=0.1, unit_pixels=True)
 
 
 METHODS = {
-    "dlADMM": Method("dladmm", {}, 200, (100, 200, 400, 800)),
+    "dlADMM": Method("dladmm", {}, 200, _WIDTHS, _UNIT),
+    "mDLAM": Method("mdlam", {}, 200, _WIDTHS, _UNIT),
     "dlADMM, as its code": Method(
         "dladmm",
         {"penalty_schedule": "on_rise", "output_solver": "fista"},
         200,
-        (100, 200, 400, 800),
+        _WIDTHS,
+        _UNIT,
     ),
+    "mDLAM, as its code": Method(
+        "mdlam",
+        {
+            "accelerate": False,
+            "freeze_second_bias": True,
+            "max_doublings": 10,
+            "output_solver": "fista",
+        },
+        200,
+        _WIDTHS,
+        _UNIT,
+    ),
+    "pdADMM": Method("pdadmm", {}, 50, (100, 400), _UNIT),
+    "AA-mDLAM": Method("aa-mdlam", {}, 200, (100, 400), _UNIT),
     "BCD": Method("bcd", {}, 50, (100, 400), _BCD),
     "BCD, two-splitting": Method("bcd", {"splitting": "two"}, 50, (100, 400), _BCD),
     "scaleADMM": Method("scaleadmm", {}, 60, (100, 400)),
