@@ -85,7 +85,7 @@ METHODS = {
     "BCD": Method("bcd", {}, 50, (100, 400), _BCD),
     "BCD, two-splitting": Method("bcd", {"splitting": "two"}, 50, (100, 400), _BCD),
     "scaleADMM": Method("scaleadmm", {}, 60, (100, 400)),
-    "TIAM": Method("tiam", {}, 200, (100, 400)),
+    "TIAM": Method("tiam", {}, 200, (100, 400), _UNIT),
     "BADM": Method("badm", {}, 20, (100, 400), batch_size=64),
 }
 # Test accuracy in %, by data set, method and width: Table 3 of arXiv 2508.04193.

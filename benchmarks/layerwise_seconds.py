@@ -1,6 +1,6 @@
-"""Seconds an iteration of dlADMM and mDLAM, beside a plain NumPy rendering of them.
+"""Seconds an iteration of layer-wise methods, beside a plain NumPy rendering of them.
 
-    python -m benchmarks.layerwise_seconds
+    python -m benchmarks.layerwise_seconds [METHOD ...]
 
 MNIST, 784-h-10 with ReLUs, 55,000 images, full batches, float32. The rendering does the
 same arithmetic in the same order as the methods' descriptions have it: backtracking by
@@ -13,6 +13,7 @@ differ after the iterations, for the rendering is of the same step. Lines go to
 import json
 import pathlib
 import statistics
+import sys
 import time
 from typing import Any
 
@@ -147,8 +148,78 @@ def mdlam_step(v: Arrays, x: Any, codes: Any, c: float = 1e-3) -> None:
     v["tolerance"] = max(v["tolerance"] / 2, 1e-3)
 
 
-def start_numpy(params: Any, x: Any, codes: Any) -> Arrays:
-    """The variables before the first iteration."""
+def fit_hidden(v: Arrays, c: float, d: float, center: Any) -> None:
+    """The hidden ``c (z - center)² + d (a - relu(z))²``, entry by entry."""
+    a = v["a"][0]
+    above, below = np.maximum((c * center + d * a) / (c + d), 0), np.minimum(center, 0)
+    costs = [c * (z - center) ** 2 for z in (above, below)]
+    is_above = costs[0] + d * (a - above) ** 2 <= costs[1] + d * a**2
+    v["z"][0] = np.where(is_above, above, below)
+
+
+def bcd_step(v: Arrays, x: Any, codes: Any, alpha: float = 5.0) -> None:
+    """One iteration of three-splitting with one hidden layer, both penalties 1."""
+    z, a, w, b = v["z"], v["a"], v["W"], v["b"]
+
+    def weights(layer: int, inputs: Any) -> None:
+        right = alpha * w[layer] + inputs.T @ (z[layer] - b[layer])
+        ridge = alpha * np.eye(inputs.shape[1], dtype=np.float32)
+        w[layer] = np.linalg.solve(ridge + inputs.T @ inputs, right)
+        left = np.sum(z[layer] - inputs @ w[layer], axis=0)
+        b[layer] = (alpha * b[layer] + left) / (len(inputs) + alpha)
+
+    a[1] = (codes + z[1] + alpha * a[1]) / (2 + alpha)
+    z[1] = (a[1] + a[0] @ w[1] + b[1]) / 2
+    weights(1, a[0])
+    square = w[1] @ w[1].T + np.eye(len(w[1]), dtype=np.float32)
+    right = (z[1] - b[1]) @ w[1].T + np.maximum(z[0], 0)
+    a[0] = np.linalg.solve(square, right.T).T
+    center = (x @ w[0] + b[0] + alpha * z[0]) / (1 + alpha)
+    fit_hidden(v, 1 + alpha, 1.0, center)
+    weights(0, x)
+
+
+def scaleadmm_step(
+    v: Arrays, x: Any, codes: Any, c: float = 1.0, d: float = 10
+) -> None:
+    """One iteration with one hidden layer and the hinge loss, while warming up."""
+    z, a, w, b = v["z"], v["a"], v["W"], v["b"]
+
+    def weights(layer: int, inputs: Any) -> Any:
+        inputs = np.hstack([inputs, np.ones((len(inputs), 1), np.float32)])
+        square = inputs.T @ inputs
+        ridge = np.float32(1e-4 * np.trace(square) / len(square))
+        square += ridge * np.eye(len(square), dtype=np.float32)
+        solution = np.linalg.solve(square, inputs.T @ z[layer])
+        w[layer], b[layer] = solution[:-1], solution[-1]
+        return inputs @ solution
+
+    beyond = (w[1], b[1]) if v["count"] else (0 * w[1], 0 * b[1])
+    center = weights(0, x)
+    square = c * beyond[0] @ beyond[0].T + d * np.eye(len(w[1]), dtype=np.float32)
+    right = c * (z[1] - beyond[1]) @ beyond[0].T + d * np.maximum(z[0], 0)
+    a[0] = np.linalg.solve(square, right.T).T
+    fit_hidden(v, c, d, center)
+    m = weights(1, a[0])
+    up = np.where(m > 1, m, np.minimum(m + 1 / (2 * c), 1))
+    down = np.where(m < 0, m, np.maximum(m - 1 / (2 * c), 0))
+    z[1] = np.where(codes == 1, up, down)
+    v["count"] += 1
+
+
+def start_from_state(params: Any, x: Any, codes: Any, state: Any) -> Arrays:
+    """The variables before the first iteration, from the method's own state."""
+    return {
+        "W": [np.array(params[f"Dense_{i}"]["kernel"]) for i in range(2)],
+        "b": [np.array(params[f"Dense_{i}"]["bias"]) for i in range(2)],
+        "z": [np.array(z) for z in state.preactivations],
+        "a": [np.array(a) for a in state.activations],
+        "count": 0,
+    }
+
+
+def start_numpy(params: Any, x: Any, codes: Any, state: Any) -> Arrays:
+    """The variables before the first iteration, from a forward pass."""
     w = [np.array(params[f"Dense_{i}"]["kernel"]) for i in range(2)]
     b = [np.array(params[f"Dense_{i}"]["bias"]) for i in range(2)]
     z = x @ w[0] + b[0]
@@ -162,15 +233,17 @@ def start_numpy(params: Any, x: Any, codes: Any) -> Arrays:
     }
 
 
-RENDERED: dict[str, tuple[str, dict[str, Any], Any]] = {
-    "dlADMM": ("dladmm", {}, dladmm_step),
-    "mDLAM": ("mdlam", {"accelerate": False}, mdlam_step),
+RENDERED: dict[str, tuple[str, dict[str, Any], Any, Any]] = {
+    "dlADMM": ("dladmm", {}, dladmm_step, start_numpy),
+    "mDLAM": ("mdlam", {"accelerate": False}, mdlam_step, start_numpy),
+    "BCD": ("bcd", {}, bcd_step, start_from_state),
+    "scaleADMM": ("scaleadmm", {}, scaleadmm_step, start_from_state),
 }
 
 
 def measure(name: str, width: int) -> dict[str, Any]:
     """Medians of both over the same iterations, in turns."""
-    optimizer, settings, numpy_step = RENDERED[name]
+    optimizer, settings, numpy_step, start = RENDERED[name]
     problem = _problem("mnist", width, METHODS[name].start)
     inputs, labels = problem.train
     x = np.array(inputs).reshape(len(inputs), -1)
@@ -181,7 +254,7 @@ def measure(name: str, width: int) -> dict[str, Any]:
     algorithm = make_algorithm(problem.loss_fn, key, NUM_STEPS)
     state = jax.jit(algorithm.init)(params, batches, key)
     step = jax.jit(algorithm.step).lower(params, state, batches, key).compile()
-    variables = start_numpy(params, x, codes)
+    variables = start(params, x, codes, state)
     seconds: dict[str, list[float]] = {"samt_jax": [], "numpy": []}
     for _ in range(NUM_STEPS):
         started = time.perf_counter()
@@ -209,7 +282,7 @@ def measure(name: str, width: int) -> dict[str, Any]:
 
 if __name__ == "__main__":
     for width in WIDTHS:
-        for name in RENDERED:
+        for name in sys.argv[1:] or RENDERED:
             text = json.dumps(measure(name, width))
             print(text, flush=True)
             with RESULTS.open("a") as file:

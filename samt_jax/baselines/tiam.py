@@ -33,6 +33,7 @@ from samt_jax.baselines.layerwise import (
     check_positive,
     pass_forward,
     put,
+    with_fitted_bias,
     with_layer,
     write_layers,
 )
@@ -160,8 +161,8 @@ def tiam(
         passed = pass_forward(network, params, batches)
         problem, before = begin(rule, state.mdlam, passed)
         numbers = (p(state.count) if callable(p) else p for p in given)
-        inertias = [jnp.asarray(p, passed.inputs.dtype) for p in numbers]
-        *_, (_, after) = sweep(problem, Inertias(*inertias, monotone), before)
+        p1, p2, p3 = (jnp.asarray(p, passed.inputs.dtype) for p in numbers)
+        *_, (_, after) = sweep(problem, Inertias(p1, p2, p3, monotone), before)
         following = end(problem, state.mdlam, before, after, min_tolerance)
         info = StepInfo(passed.value, describe(problem, after, passed))
         params = write_layers(params, passed.blocks, list(after.layers))
@@ -186,8 +187,11 @@ def sweep(
     last = len(variables.layers) - 1
     for i in range(last + 1):
         yield f"W{i + 1}", (variables := _move_kernel(problem, inertias, variables, i))
-        if variables.layers[i].bias is not None:
-            yield f"b{i + 1}", (variables := _fit_bias(inertias, variables, i))
+        # Up to p3 = 1, where it ends as far beyond the minimum as it began before it,
+        # the objective does not rise.
+        residual = variables.products[i] - variables.preactivations[i]
+        beyond = (1 + inertias.beyond) * residual
+        yield f"b{i + 1}", (variables := with_fitted_bias(variables, i, beyond))
         fit = _fit_outputs if i == last else _fit_preactivations
         yield f"z{i + 1}", (variables := fit(problem, inertias, variables, i))
         if i < last:
@@ -249,16 +253,6 @@ def _move_kernel(
 
     trial = _without_rise(step, value(kernel, product), inertias)
     return with_layer(variables, i, layer._replace(kernel=trial.block), trial.product)
-
-
-def _fit_bias(inertias: Inertias, variables: Variables, i: int) -> Variables:
-    layer, product = variables.layers[i], variables.products[i]
-    # Up to p3 = 1, where it ends as far beyond the minimum as it began before it, the
-    # objective does not rise.
-    change = jnp.mean(variables.preactivations[i] - product, axis=0)
-    change *= 1 + inertias.beyond
-    layer = layer._replace(bias=layer.bias + change)
-    return with_layer(variables, i, layer, product + change[None])
 
 
 def _fit_preactivations(
