@@ -5,10 +5,11 @@
 
 Full batches, 784-h-10 with one hidden layer of ReLUs (as the paper prints the network),
 weights and biases from the normal distribution of standard deviation 0.1 (as the
-methods' authors draw them), 55,000 images to train on, 5,000 for validation, 10,000 for
-testing. Settings are the methods' own, and none was chosen here. `run` appends one JSON
-line a run to `benchmarks/results/layerwise_rivals.jsonl` and leaves out what stands
-there, so that it can be stopped and taken up again; cheap runs come first.
+methods' authors draw them; BCD's take 0.01 for kernels, 0.1 for biases, and pixels from
+0 to 1), 55,000 images to train on, 5,000 for validation, 10,000 for testing. Settings
+are the methods' own, and none was chosen here. `run` appends one JSON line a run to
+`benchmarks/results/layerwise_rivals.jsonl` and leaves out what stands there, so that it
+can be stopped and taken up again; cheap runs come first.
 """
 
 import json
@@ -20,7 +21,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from samt_jax.data import load
+from samt_jax.baselines import LayerwiseInfo
+from samt_jax.data import Dataset, load
 from samt_jax.models import build_model
 from samt_jax.optimizers import make_optimizer
 from samt_jax.problem import Problem, supervised
@@ -30,23 +32,61 @@ RESULTS = pathlib.Path(__file__).parent / "results" / "layerwise_rivals.jsonl"
 DATASETS = ("mnist", "fashion_mnist")
 
 
+class Start(NamedTuple):
+    """How weights are drawn (`None`: biases as kernels), and what pixels are."""
+
+    kernel_std: float = 0.1
+    bias: float | None = None
+    unit_pixels: bool = False
+
+
 class Method(NamedTuple):
-    """A method, its settings, and how long and at which widths it is run."""
+    """A method, its settings, and how long and at which widths it is run.
+
+    Iterations are epochs where the method takes batches.
+    """
 
     optimizer: str
     settings: dict[str, Any]
     iterations: int
     widths: tuple[int, ...]
+    start: Start = Start()
+    batch_size: int | None = None
+
+
+_WIDTHS, _UNIT = (100, 200, 400, 800), Start(unit_pixels=True)
+_BCD = Start(kernel_std=0.01, bias=0.1, unit_pixels=True)
 
 
 METHODS = {
-    "dlADMM": Method("dladmm", {}, 200, (100, 200, 400, 800)),
+    "dlADMM": Method("dladmm", {}, 200, _WIDTHS, _UNIT),
+    "mDLAM": Method("mdlam", {}, 200, _WIDTHS, _UNIT),
     "dlADMM, as its code": Method(
         "dladmm",
         {"penalty_schedule": "on_rise", "output_solver": "fista"},
         200,
-        (100, 200, 400, 800),
+        _WIDTHS,
+        _UNIT,
     ),
+    "mDLAM, as its code": Method(
+        "mdlam",
+        {
+            "accelerate": False,
+            "freeze_second_bias": True,
+            "max_doublings": 10,
+            "output_solver": "fista",
+        },
+        200,
+        _WIDTHS,
+        _UNIT,
+    ),
+    "pdADMM": Method("pdadmm", {}, 50, (100, 400), _UNIT),
+    "AA-mDLAM": Method("aa-mdlam", {}, 200, (100, 400), _UNIT),
+    "BCD": Method("bcd", {}, 50, (100, 400), _BCD),
+    "BCD, two-splitting": Method("bcd", {"splitting": "two"}, 50, (100, 400), _BCD),
+    "scaleADMM": Method("scaleadmm", {}, 60, (100, 400)),
+    "TIAM": Method("tiam", {}, 200, (100, 400), _UNIT),
+    "BADM": Method("badm", {}, 20, (100, 400), batch_size=64),
 }
 # Test accuracy in %, by data set, method and width: Table 3 of arXiv 2508.04193.
 PAPER = {
@@ -71,7 +111,8 @@ def run(*only: str) -> None:
     done = {(line["hidden"], line["dataset"], line["method"]) for line in _lines()}
     for width, dataset, name in sorted(cells):
         if (width, dataset, name) not in done:
-            line = _run_cell(_problem(dataset, width), METHODS[name])
+            method = METHODS[name]
+            line = _run_cell(_problem(dataset, width, method.start), method)
             head = {"method": name, "dataset": dataset, "hidden": width}
             with RESULTS.open("a") as file:
                 file.write(json.dumps(head | line) + "\n")
@@ -97,38 +138,57 @@ def report() -> None:
         )
 
 
-def _problem(dataset: str, width: int) -> Problem:
+def _problem(dataset: str, width: int, start: Start) -> Problem:
     data = load(dataset)
-    normal = jax.nn.initializers.normal(0.1)
+    if start.unit_pixels:
+        data = _with_unit_pixels(data)
+    normal = jax.nn.initializers.normal(start.kernel_std)
+    bias = jax.nn.initializers.constant(start.bias or 0.0)
     model = build_model(
         "mlp",
         num_outputs=data.num_outputs,
         hidden=(width,),
         negative_slope=0.0,
         kernel_init=lambda fan_in: normal,
-        bias_init=lambda fan_in: normal,
+        bias_init=lambda fan_in: normal if start.bias is None else bias,
     )
     return supervised(data, model)
+
+
+def _with_unit_pixels(data: Dataset) -> Dataset:
+    """Undoes the standardisation, of which black and white are the ends."""
+    black, white = data.train.inputs.min(), data.train.inputs.max()
+    parts = {
+        name: part._replace(inputs=(part.inputs - black) / (white - black))
+        for name, part in data._asdict().items()
+        if name in ("train", "validation", "test")
+    }
+    return data._replace(**parts)
 
 
 def _run_cell(problem: Problem, method: Method) -> dict[str, Any]:
     make_algorithm = make_optimizer(method.optimizer, **method.settings)
     records = list(
-        fit(problem, make_algorithm, epochs=method.iterations, batch_size=None)
+        fit(
+            problem,
+            make_algorithm,
+            epochs=method.iterations,
+            batch_size=method.batch_size,
+        )
     )
     info = [record.metrics.info for record in records]
+    details = [each.detail for each in info]
+    has_variables = isinstance(details[0], LayerwiseInfo)
     return {
         "optimizer": method.optimizer,
         "settings": method.settings,
+        "start": method.start._asdict(),
+        "batch_size": method.batch_size,
         "seed": 0,
         "iterations": len(records),
         "status": records[-1].status[0],
         "train_loss": [float(each.value[0]) for each in info],
-        "objective": [float(each.detail.objective[0]) for each in info],
-        "linear_residual": {
-            layer: [float(each.detail.linear_residual[layer][0]) for each in info]
-            for layer in info[0].detail.linear_residual
-        },
+        **(_of_variables(details) if has_variables else {}),
         **{f"{part}_accuracy": [
             float(record.evaluation[part]["accuracy"][0]) for record in records
         ] for part in ("validation", "test")},
@@ -136,6 +196,16 @@ def _run_cell(problem: Problem, method: Method) -> dict[str, Any]:
         "compile_seconds": records[-1].compile_seconds,
         **_machine(),
     }  # fmt: skip
+
+
+def _of_variables(details: list[LayerwiseInfo]) -> dict[str, Any]:
+    return {
+        "objective": [float(each.objective[0]) for each in details],
+        "linear_residual": {
+            layer: [float(each.linear_residual[layer][0]) for each in details]
+            for layer in details[0].linear_residual
+        },
+    }
 
 
 def _lines() -> list[dict[str, Any]]:

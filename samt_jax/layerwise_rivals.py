@@ -186,6 +186,13 @@ LAYERWISE: dict[str, tuple[str, None, frozenset[str], Build, bool]] = {
         _layerwise("aa_mdlam"),
         True,
     ),
+    "tiam": (
+        "alternating minimisation as mDLAM's, with three inertias",
+        None,
+        _MDLAM | {"beyond_inertia", "gradient_inertia", "monotone", "start_inertia"},
+        _layerwise("tiam"),
+        True,
+    ),
     "pdadmm": (
         "ADMM in which all layers are updated at once",
         None,

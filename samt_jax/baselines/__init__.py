@@ -25,6 +25,7 @@ from samt_jax.baselines.newton_lr import NewtonLrInfo, NewtonLrState, newton_lr
 from samt_jax.baselines.outputs import SOFTMAX, SQUARED_ERROR, OutputLoss
 from samt_jax.baselines.pdadmm import PdadmmState, pdadmm
 from samt_jax.baselines.scaleadmm import ScaleadmmState, scaleadmm
+from samt_jax.baselines.tiam import TiamState, tiam
 from samt_jax.baselines.ultimate import UltimateInfo, UltimateState, ultimate
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "OutputLoss",
     "PdadmmState",
     "ScaleadmmState",
+    "TiamState",
     "UltimateInfo",
     "UltimateState",
     "aa_mdlam",
@@ -69,5 +71,6 @@ __all__ = [
     "sgd_hd",
     "sgd_level",
     "sgdn_hd",
+    "tiam",
     "ultimate",
 ]

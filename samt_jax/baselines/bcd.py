@@ -22,14 +22,12 @@ from samt_jax.baselines import three_splitting, two_splitting
 from samt_jax.baselines.activations import activate
 from samt_jax.baselines.layerwise import (
     FULL_BATCH,
-    DenseLayer,
     LayerwiseInfo,
     Network,
-    affine,
-    examples_of,
-    find_layers,
-    forward,
-    read_layers,
+    Pass,
+    check_positive,
+    pass_forward,
+    products_of,
     residuals,
     rms,
     write_layers,
@@ -37,7 +35,6 @@ from samt_jax.baselines.layerwise import (
 from samt_jax.baselines.least_squares import Factor, factor_gram, gram
 from samt_jax.baselines.outputs import OutputLoss
 from samt_jax.baselines.three_splitting import Subproblem, Variables, Weights
-from samt_jax.blocks import Block
 
 Splitting = Literal["three", "two"]
 
@@ -115,100 +112,87 @@ def bcd(
     Reference:
       Zeng et al., arXiv 1803.00225.
     """
-    _check(splitting, penalty, activation_penalty, proximal_weight)
+    check_positive(
+        penalty=penalty,
+        activation_penalty=activation_penalty,
+        proximal_weight=proximal_weight,
+    )
+    _check(splitting, penalty, activation_penalty)
     loss = network.output if output_loss is None else output_loss
     has_preactivations = splitting == "three"
 
     def init_fn(params: Params, batches: Batches, key: Key) -> BcdState:
         del key
-        inputs, _ = examples_of(batches)
-        layers = read_layers(
-            params, find_layers(network, params, batches.train), inputs.dtype
-        )
-        *hidden, outputs = forward(layers, inputs, network.negative_slope)
+        passed = pass_forward(network, params, batches)
+        *hidden, outputs = passed.preactivations
+        activations = (*(activate(z, network.negative_slope) for z in hidden), outputs)
         return BcdState(
-            (*hidden, outputs) if has_preactivations else (),
-            (*(activate(z, network.negative_slope) for z in hidden), outputs),
-            factor_gram(gram(inputs), proximal_weight / penalty),
+            passed.preactivations if has_preactivations else (),
+            # The outputs are both, and a state that is donated holds no array twice.
+            tuple(jnp.array(v) for v in activations),
+            factor_gram(gram(passed.inputs), proximal_weight / penalty),
         )
 
     def step_fn(
         params: Params, state: BcdState, batches: Batches, key: Key
     ) -> tuple[Params, BcdState, StepInfo]:
         del key
-        inputs, targets = examples_of(batches)
-        blocks = find_layers(network, params, batches.train)
-        layers = read_layers(params, blocks, inputs.dtype)
-        passed = forward(layers, inputs, network.negative_slope)
-        scale = 1 / len(inputs) if mean_loss else 1.0
-        weights = Weights(penalty, activation_penalty, proximal_weight, scale)
+        passed = pass_forward(network, params, batches)
+        scale = 1 / len(passed.inputs) if mean_loss else 1.0
         problem = Subproblem(
-            loss, network.negative_slope, weights, inputs, targets, state.factor
+            loss,
+            network.negative_slope,
+            Weights(penalty, activation_penalty, proximal_weight, scale),
+            passed.inputs,
+            passed.targets,
+            state.factor,
         )
-        variables = _start_variables(state, layers, passed[0])
-        for _, moved in _SPLITTINGS[splitting].sweep(problem, variables):
-            variables = moved
-        detail = _info(network, splitting, problem, variables, blocks)
-        detail = detail._replace(network=network.output.measure(passed[-1], targets))
-        value = jnp.mean(network.output.values(passed[-1], targets))
-        params = write_layers(params, blocks, list(variables.layers))
+        products = products_of(passed, state.activations[:-1])
+        variables = Variables(passed.layers, *state[:2], products)
+        *_, (_, variables) = _SPLITTINGS[splitting].sweep(problem, variables)
+        info = StepInfo(
+            passed.value, _describe(network, splitting, problem, variables, passed)
+        )
+        params = write_layers(params, passed.blocks, list(variables.layers))
         state = BcdState(variables.preactivations, variables.activations, state.factor)
-        return params, state, StepInfo(value, detail)
+        return params, state, info
 
     return Algorithm(init_fn, step_fn, FULL_BATCH)
 
 
-def _start_variables(
-    state: BcdState, layers: list[DenseLayer], first_product: Float[Array, "n _"]
-) -> Variables:
-    """What a sweep starts from; the first layer's product is known already."""
-    products = [first_product]
-    for layer, activations in zip(layers[1:], state.activations[:-1], strict=True):
-        products.append(affine(layer, activations))
-    return Variables(
-        tuple(layers), state.preactivations, state.activations, tuple(products)
-    )
-
-
-def _info(
+def _describe(
     network: Network,
     splitting: Splitting,
     problem: Subproblem,
     variables: Variables,
-    blocks: tuple[Block, ...],
+    passed: Pass,
 ) -> LayerwiseInfo:
-    """What a step reports, but for the network's own measures."""
+    """What a step reports of its last variables and of the pass before it."""
     *hidden, outputs = variables.activations
     # With two-splitting the outputs are tied to their product itself.
     own = variables.preactivations or (*variables.products[:-1], outputs)
-    linear, activation = residuals(network, blocks, own, hidden, variables.products)
+    linear, activation = residuals(
+        network, passed.blocks, own, hidden, variables.products
+    )
     if splitting == "three":
-        activation |= {blocks[-1].name: rms(outputs - own[-1])}
+        activation |= {passed.blocks[-1].name: rms(outputs - own[-1])}
     losses = problem.loss.values(outputs, problem.targets)
     return LayerwiseInfo(
         _SPLITTINGS[splitting].objective(problem, variables),
         problem.weights.loss * jnp.sum(losses),
         linear,
         activation,
-        {},
+        network.output.measure(passed.preactivations[-1], passed.targets),
     )
 
 
-def _check(
-    splitting: str, penalty: float, activation_penalty: float, proximal_weight: float
-) -> None:
+def _check(splitting: str, penalty: float, activation_penalty: float) -> None:
     if splitting not in _SPLITTINGS:
         raise ValueError(f"splitting is {splitting!r}; it must be 'three' or 'two'.")
-    numbers = {
-        "penalty": penalty,
-        "activation_penalty": activation_penalty,
-        "proximal_weight": proximal_weight,
-    }
-    traced = [isinstance(number, jax.core.Tracer) for number in numbers.values()]
-    for (name, number), is_traced in zip(numbers.items(), traced, strict=True):
-        if not is_traced and not number > 0:
-            raise ValueError(f"{name} is {number}; it must be greater than 0.")
-    if splitting == "two" and not any(traced[:2]) and penalty != activation_penalty:
+    numbers = (penalty, activation_penalty)
+    if splitting == "three" or any(isinstance(n, jax.core.Tracer) for n in numbers):
+        return
+    if penalty != activation_penalty:
         raise ValueError(
             f"penalty is {penalty} and activation_penalty {activation_penalty}; "
             "two-splitting has one penalty, so give both the same number."

@@ -20,7 +20,7 @@ without gradients: a scalable ADMM approach", ICML 2016, arXiv 1605.02026.
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,11 +33,11 @@ from samt_jax.baselines.layerwise import (
     DenseLayer,
     LayerwiseInfo,
     Network,
+    Pass,
     affine,
-    examples_of,
-    find_layers,
-    forward,
-    read_layers,
+    check_positive,
+    pass_forward,
+    put,
     residuals,
     write_layers,
 )
@@ -169,13 +169,17 @@ def scaleadmm(
     Reference:
       Taylor et al., arXiv 1605.02026.
     """
-    _check(penalty, activation_penalty, multiplier_step, warm_steps, ridge)
+    check_positive(
+        penalty=penalty,
+        activation_penalty=activation_penalty,
+        multiplier_step=multiplier_step,
+    )
+    _check_not_negative(warm_steps=warm_steps, ridge=ridge)
     loss = network.output if output_loss is None else output_loss
 
     def init_fn(params: Params, batches: Batches, key: Key) -> ScaleadmmState:
-        inputs, _ = examples_of(batches)
-        blocks = find_layers(network, params, batches.train)
-        layers = read_layers(params, blocks, inputs.dtype)
+        passed = pass_forward(network, params, batches)
+        inputs, layers = passed.inputs, passed.layers
         keys = jax.random.split(key, (len(layers), 2))
         shapes = [(len(inputs), layer.kernel.shape[1]) for layer in layers]
         draws = [
@@ -194,10 +198,7 @@ def scaleadmm(
         params: Params, state: ScaleadmmState, batches: Batches, key: Key
     ) -> tuple[Params, ScaleadmmState, StepInfo]:
         del key
-        inputs, targets = examples_of(batches)
-        blocks = find_layers(network, params, batches.train)
-        layers = read_layers(params, blocks, inputs.dtype)
-        passed = forward(layers, inputs, network.negative_slope)[-1]
+        passed = pass_forward(network, params, batches)
         problem = Subproblem(
             loss,
             network.negative_slope,
@@ -205,33 +206,17 @@ def scaleadmm(
             activation_penalty,
             jnp.where(state.count < warm_steps, 0, multiplier_step),
             ridge,
-            inputs,
-            targets,
+            passed.inputs,
+            passed.targets,
             state.factor,
             state.count == 0,
         )
-        variables = Variables(tuple(layers), *state[:3], ())
-        for _, moved in sweep(problem, variables):
-            variables = moved
-        linear, activation = residuals(
-            network,
-            blocks,
-            variables.preactivations,
-            variables.activations,
-            variables.products,
-        )
-        outputs = loss.values(variables.preactivations[-1], targets)
-        detail = LayerwiseInfo(
-            augmented_lagrangian(problem, variables),
-            jnp.sum(outputs),
-            linear,
-            activation,
-            network.output.measure(passed, targets),
-        )
-        value = jnp.mean(network.output.values(passed, targets))
-        params = write_layers(params, blocks, list(variables.layers))
+        variables = Variables(passed.layers, *state[:3], ())
+        *_, (_, variables) = sweep(problem, variables)
+        info = StepInfo(passed.value, _describe(network, problem, variables, passed))
+        params = write_layers(params, passed.blocks, list(variables.layers))
         state = ScaleadmmState(*variables[1:4], state.factor, state.count + 1)
-        return params, state, StepInfo(value, detail)
+        return params, state, info
 
     return Algorithm(init_fn, step_fn, FULL_BATCH)
 
@@ -291,7 +276,7 @@ def _fit_layer(problem: Subproblem, variables: Variables, i: int) -> Variables:
     factor = _factor(inputs, has_bias, problem.ridge) if i else problem.factor
     layer = fit_layer(factor, inputs, variables.preactivations[i], has_bias)
     return variables._replace(
-        layers=_put(variables.layers, i, layer),
+        layers=put(variables.layers, i, layer),
         products=(*variables.products, affine(layer, inputs)),
     )
 
@@ -308,7 +293,7 @@ def _fit_activations(problem: Subproblem, variables: Variables, i: int) -> Varia
         problem.penalty,
         problem.activation_penalty,
     )
-    return variables._replace(activations=_put(variables.activations, i, fitted))
+    return variables._replace(activations=put(variables.activations, i, fitted))
 
 
 def _fit_preactivations(problem: Subproblem, variables: Variables, i: int) -> Variables:
@@ -319,7 +304,7 @@ def _fit_preactivations(problem: Subproblem, variables: Variables, i: int) -> Va
         problem.activation_penalty,
         problem.negative_slope,
     )
-    return variables._replace(preactivations=_put(variables.preactivations, i, fitted))
+    return variables._replace(preactivations=put(variables.preactivations, i, fitted))
 
 
 def _fit_outputs(problem: Subproblem, variables: Variables, i: int) -> Variables:
@@ -331,7 +316,7 @@ def _fit_outputs(problem: Subproblem, variables: Variables, i: int) -> Variables
         problem.targets,
         variables.preactivations[i],
     )
-    return variables._replace(preactivations=_put(variables.preactivations, i, fitted))
+    return variables._replace(preactivations=put(variables.preactivations, i, fitted))
 
 
 def _factor(inputs: Array, has_bias: bool, ridge: float) -> Factor:
@@ -339,25 +324,22 @@ def _factor(inputs: Array, has_bias: bool, ridge: float) -> Factor:
     return factor_gram(matrix, ridge * jnp.trace(matrix) / len(matrix))
 
 
-def _put(values: tuple, i: int, value: object) -> tuple:
-    return (*values[:i], value, *values[i + 1 :])
+def _describe(
+    network: Network, problem: Subproblem, variables: Variables, passed: Pass
+) -> LayerwiseInfo:
+    """What a step reports of its last variables and of the pass before it."""
+    z = variables.preactivations
+    return LayerwiseInfo(
+        augmented_lagrangian(problem, variables),
+        jnp.sum(problem.loss.values(z[-1], problem.targets)),
+        *residuals(
+            network, passed.blocks, z, variables.activations, variables.products
+        ),
+        network.output.measure(passed.preactivations[-1], passed.targets),
+    )
 
 
-def _check(
-    penalty: float,
-    activation_penalty: float,
-    multiplier_step: float,
-    warm_steps: Any,
-    ridge: float,
-) -> None:
-    numbers = {
-        "penalty": penalty,
-        "activation_penalty": activation_penalty,
-        "multiplier_step": multiplier_step,
-    }
+def _check_not_negative(**numbers: float) -> None:
     for name, number in numbers.items():
-        if not isinstance(number, jax.core.Tracer) and not number > 0:
-            raise ValueError(f"{name} is {number}; it must be greater than 0.")
-    for name, number in {"warm_steps": warm_steps, "ridge": ridge}.items():
         if not isinstance(number, jax.core.Tracer) and not number >= 0:
             raise ValueError(f"{name} is {number}; it must be 0 or greater.")

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 
 from samt_jax.base import Scalar
 from samt_jax.baselines.activations import activate, fit_preactivations
-from samt_jax.baselines.layerwise import DenseLayer, affine
+from samt_jax.baselines.layerwise import DenseLayer, affine, put, with_layer
 from samt_jax.baselines.least_squares import (
     Factor,
     factor_gram,
@@ -182,11 +182,6 @@ def change_layer(layer: DenseLayer, kernel: Array, bias: Array | None) -> DenseL
     )
 
 
-def put(values: tuple, i: int, value: object) -> tuple:
-    """A tuple with another value at a place."""
-    return (*values[:i], value, *values[i + 1 :])
-
-
 def _fit_outputs(problem: Subproblem, variables: Variables, i: int) -> Variables:
     u, v = variables.preactivations[i], variables.activations[i]
     outputs = outputs_near(problem, u, v)
@@ -234,8 +229,4 @@ def _fit_layer(problem: Subproblem, variables: Variables, i: int) -> Variables:
     layer = change_layer(variables.layers[i], kernel, bias)
     # Above the first layer nobody reads this product, as its inputs move next.
     inputs = variables.activations[i - 1] if i else problem.inputs
-    product = affine(layer, inputs)
-    return variables._replace(
-        layers=put(variables.layers, i, layer),
-        products=put(variables.products, i, product),
-    )
+    return with_layer(variables, i, layer, affine(layer, inputs))

@@ -25,7 +25,7 @@ from jaxtyping import Array, Bool, Float
 
 from samt_jax.base import Scalar
 from samt_jax.baselines.activations import activate
-from samt_jax.baselines.layerwise import DenseLayer, affine
+from samt_jax.baselines.layerwise import DenseLayer, affine, put, with_layer
 from samt_jax.baselines.least_squares import fit_inputs
 from samt_jax.baselines.three_splitting import (
     Subproblem,
@@ -33,7 +33,6 @@ from samt_jax.baselines.three_splitting import (
     change_layer,
     layer_step,
     outputs_near,
-    put,
 )
 
 # After so many halvings a step is none.
@@ -213,7 +212,4 @@ def _move_layer(problem: Subproblem, variables: Variables, i: int) -> Variables:
         step_size * kernel,
         None if bias is None else step_size * bias,
     )
-    return variables._replace(
-        layers=put(variables.layers, i, layer),
-        products=put(variables.products, i, product + step_size * product_change),
-    )
+    return with_layer(variables, i, layer, product + step_size * product_change)

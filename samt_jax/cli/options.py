@@ -210,6 +210,14 @@ class Settings:
         str | None, choice("--accelerated", ("weights", "all"), "weights")
     ] = None
     """aa-mdlam: the variables that are accelerated."""
+    start_inertia: Annotated[float | None, share("--start-inertia", "0.3")] = None
+    """tiam: p1, where a step starts."""
+    gradient_inertia: Annotated[float | None, share("--gradient-inertia", "0.3")] = None
+    """tiam: p2, where its gradient is taken."""
+    beyond_inertia: Annotated[float | None, share("--beyond-inertia", "0.1")] = None
+    """tiam: p3, how far it is overdone."""
+    monotone: Annotated[bool | None, switch("--monotone", "yes")] = None
+    """tiam: no step that raises the objective."""
     activation_penalty: Annotated[
         float | None, positive("--activation-penalty", "own")
     ] = None
