@@ -19,15 +19,19 @@ from typing import Annotated, Any
 import tyro
 
 from samt_jax.cli.checks import check
-from samt_jax.cli.options import Compare, Doctor, Explain, Train
+from samt_jax.cli.options import Bench, Compare, Doctor, Explain, Train
 from samt_jax.cli.values import UsageError
 from samt_jax.runs import RunFolderError
 
-VERBS = {"train": Train, "compare": Compare, "explain": Explain, "doctor": Doctor}
+VERBS = {
+    "train": Train, "compare": Compare, "explain": Explain, "bench": Bench,
+    "doctor": Doctor,
+}  # fmt: skip
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Explain, tyro.conf.subcommand("explain")]
+    | Annotated[Bench, tyro.conf.subcommand("bench")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
 )
 DESCRIPTION = """Alternating minimisation with trainable step sizes, and its rivals.

@@ -8,13 +8,11 @@ from pathlib import Path
 import pytest
 
 import samt_jax
-from samt_jax.cli import _flags, main, parse
+from samt_jax.cli import VERBS, _flags, main, parse
 from samt_jax.cli import options as cli_options
 from samt_jax.cli.explain import GRANULARITIES
 from samt_jax.cli.options import (
     Compare,
-    Doctor,
-    Explain,
     Settings,
     Train,
     num_epochs,
@@ -97,7 +95,10 @@ print(json.dumps([wrong, sorted(heavy & sys.modules.keys())]))
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "no command was given; give one of train, compare, explain, doctor"),
+        (
+            [],
+            "no command was given; give one of train, compare, explain, bench, doctor",
+        ),
         (["trian"], "there is no command 'trian'"),
         (["train", "--sed", "3"], "no option '--sed'; did you mean --seed?"),
         (["train", "stray"], "no option 'stray'"),
@@ -202,12 +203,11 @@ def test_no_argument_is_samt_s_on_digits():
     assert options.settings.given() == {}
 
 
-@pytest.mark.parametrize("verb", ["", "train", "compare", "explain", "doctor"])
+@pytest.mark.parametrize("verb", ["", *VERBS])
 def test_help_is_printed_and_good(verb, capsys):
     with pytest.raises(SystemExit) as stop:
         main([verb, "--help"] if verb else ["--help"])
     assert stop.value.code == 0
     printed = capsys.readouterr().out
-    kinds = {"train": Train, "compare": Compare, "explain": Explain, "doctor": Doctor}
-    for flag in _flags(kinds[verb]) if verb else kinds:
+    for flag in _flags(VERBS[verb]) if verb else VERBS:
         assert flag in printed
