@@ -12,8 +12,11 @@ import samt_jax.baselines
 
 PUBLIC = [(package, name) for package in (samt_jax, samt_jax.baselines)
           for name in package.__all__]  # fmt: skip
-# Files that read data sets that are not everywhere, or that are the command.
-ELSEWHERE = ("samt_jax.cli", "samt_jax.data", "samt_jax.__main__")
+# Files that read data sets or packages that are not everywhere, or are the command.
+ELSEWHERE = (
+    "samt_jax.cli", "samt_jax.data", "samt_jax.__main__",
+    "samt_jax.bench.torch_methods",
+)  # fmt: skip
 MODULES = [
     module.name
     for module in pkgutil.walk_packages(samt_jax.__path__, "samt_jax.")

@@ -13,6 +13,7 @@ PACKAGE = pathlib.Path(samt_jax.__file__).parent
 STAGES = {"blocks", "features", "eta", "granularity", "step_size", "meta"}
 VISIT = STAGES | {"base", "records", "visit"}
 CHAIN = {"base", "blocks", "chain"}
+CHAIN_VISIT = VISIT | {"chain", "layer_step", "chain_run"}
 
 # What each file of the core may import of ours; less is always allowed.
 ALLOWED = {
@@ -31,7 +32,10 @@ ALLOWED = {
     "samt": VISIT | {"arguments"},
     "chain": {"base", "blocks"},
     "layer_step": CHAIN | {"features", "meta", "step_size"},
-    "chain_sweep": VISIT | {"chain", "layer_step"},
+    "chain_run": {"chain"},
+    "chain_visit": CHAIN_VISIT,
+    "equal_layers": CHAIN_VISIT | {"chain_visit"},
+    "chain_sweep": CHAIN_VISIT | {"chain_visit", "equal_layers"},
     "engine": VISIT | {"chain", "layer_step", "chain_sweep", "arguments", "samt"},
     "manifest": set(),
     "packing": set(),
@@ -112,6 +116,17 @@ def test_data_and_networks_import_nothing_of_ours_but_base(name):
 
 def test_models_by_name_know_networks_and_their_description_as_chains():
     assert ours(FILES["models"]) <= {"base", "networks", "chain"}
+
+
+@pytest.mark.parametrize("name", [n for n in FILES if n not in within("cli")])
+def test_measuring_is_for_the_command_alone(name):
+    if name not in within("bench"):
+        assert not ours(FILES[name]) & set(within("bench"))
+
+
+def test_pytorch_is_imported_by_the_file_that_compares_with_it_and_no_other():
+    with_torch = {name for name, path in FILES.items() if "torch" in theirs(path)}
+    assert with_torch == {"bench/torch_methods"}
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -20,7 +20,7 @@ from typing import Annotated, Any
 import tyro
 
 from samt_jax.cli.checks import check
-from samt_jax.cli.options import Compare, Doctor, Explain, Resume, Train
+from samt_jax.cli.options import Bench, Compare, Doctor, Explain, Resume, Train
 from samt_jax.cli.values import UsageError
 from samt_jax.runs import RunFolderError
 
@@ -29,6 +29,7 @@ VERBS = {
     "resume": Resume,
     "compare": Compare,
     "explain": Explain,
+    "bench": Bench,
     "doctor": Doctor,
 }
 Command = (
@@ -36,6 +37,7 @@ Command = (
     | Annotated[Resume, tyro.conf.subcommand("resume")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Explain, tyro.conf.subcommand("explain")]
+    | Annotated[Bench, tyro.conf.subcommand("bench")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
 )
 DESCRIPTION = """Alternating minimisation with trainable step sizes, and its rivals.

@@ -1,11 +1,13 @@
 """What may be wrong with options that are right one by one; nothing here needs JAX."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from samt_jax.cli.options import (
     LAST_SEED,
     TABLES,
+    Bench,
     Compare,
     Data,
     Doctor,
@@ -22,7 +24,7 @@ from samt_jax.optimizers import OPTIMIZERS, check_takes
 from samt_jax.runs import check_run_folder
 
 
-def check(options: Train | Resume | Compare | Explain | Doctor) -> None:
+def check(options: Train | Resume | Compare | Explain | Bench | Doctor) -> None:
     """Refuses what cannot be run, before JAX is started or anything is written.
 
     Args:
@@ -32,7 +34,9 @@ def check(options: Train | Resume | Compare | Explain | Doctor) -> None:
       UsageError: One sentence: what was given, what is allowed, what to do.
       RunFolderError: Likewise, of the run folder.
     """
-    if isinstance(options, Doctor):
+    if isinstance(options, Bench):
+        check_lines_file(options.out)
+    if isinstance(options, Bench | Doctor):
         return
     if isinstance(options, Resume):
         check_saved(options)
@@ -136,6 +140,22 @@ def check_run(run: Run, optimizers: Sequence[str]) -> None:
             f"{LAST_SEED}; start lower."
         )
     check_run_folder(run.out)
+
+
+def check_lines_file(out: Path | None) -> None:
+    """Refuses a file that lines cannot be appended to.
+
+    Args:
+      out: The file, or `None`.
+
+    Raises:
+      UsageError: One sentence.
+    """
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        raise UsageError(
+            f"--out is {str(out)!r}, which is no file in a folder that exists; give "
+            "the name of a file, to which lines are appended."
+        )
 
 
 def optimizer_settings(options: Compare) -> dict[str, dict[str, Any]]:

@@ -350,6 +350,26 @@ class Explain:
 
 
 @dataclasses.dataclass(frozen=True)
+class Bench:
+    """Measure what methods cost: both engines, optax, PyTorch if it is installed."""
+
+    quick: tyro.conf.FlagCreatePairsOff[bool] = False
+    """The headline alone, in under three minutes."""
+    networks: Annotated[
+        tuple[str, ...] | None, words("--networks", "NAME ...", "all")
+    ] = None
+    """Names of the networks to measure on, such as 784-400-10."""
+    rounds: Annotated[int, whole_number("--rounds", high=1_000)] = 5
+    """Measured epochs of each method, taken in turns."""
+    data_dir: Annotated[Path | None, folder("--data-dir")] = None
+    """Folder of original data files; else SAMT_JAX_DATA, else ./data."""
+    out: Annotated[Path | None, path("--out", "none")] = None
+    """File to append a JSON line for every cell to."""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print one JSON object on standard output, and nothing else there."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Doctor:
     """Show versions, devices, optimizers, data, whether runs are safe, what to do."""
 

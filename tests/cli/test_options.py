@@ -95,7 +95,8 @@ print(json.dumps([wrong, sorted(heavy & sys.modules.keys())]))
     [
         (
             [],
-            "no command was given; give one of train, resume, compare, explain, doctor",
+            "no command was given; give one of train, resume, compare, explain, bench, "
+            "doctor",
         ),
         (["trian"], "there is no command 'trian'"),
         (["train", "--sed", "3"], "no option '--sed'; did you mean --seed?"),
