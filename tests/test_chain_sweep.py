@@ -92,7 +92,8 @@ def meta_of(batches, step, reading):
 def sweep(engine, chain, params, batches, reading, num_sweeps, **settings):
     eta_model = functools.partial(EtaMLP, width=8, param_dtype=jnp.float64)
     settings = {
-        "eta_model": eta_model, "meta_optimizer": optax.sgd(0.1), **settings,
+        "eta_model": eta_model, "meta_optimizer": optax.sgd(0.1),
+        "direction": "gradient", **settings,
     }  # fmt: skip
     algorithm = samt_algorithm(
         chain, 0.1, meta_batch=reading, engine=engine, **settings
@@ -213,7 +214,8 @@ def test_equal_layers_under_a_scan_skip_what_is_not_finite(monkeypatch):
     ],
 )
 def test_long_stretches_of_equal_layers_are_found(widths, stretch):
-    chain, rule = dense_chain(widths), complete_rule(samt_settings())
+    settings = samt_settings() | {"direction": "gradient"}
+    chain, rule = dense_chain(widths), complete_rule(settings)
     values = tuple(dense_params(widths).values())
     zs = tuple(np.zeros((NUM_EXAMPLES, width)) for width in widths[1:])
     run = Run(None, None, None, zs, (), None)
@@ -231,7 +233,7 @@ def samt_settings():
 @pytest.mark.parametrize(
     "settings",
     [
-        {"direction": optax.ema(0.9)},
+        {"direction": "momentum"},
         {"direction": optax.scale_by_adam(), "proposal_max": 0.01},
         {"squash": "sigmoid", "terms": "right"},
         {"terms": "left"},
