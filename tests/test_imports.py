@@ -140,3 +140,9 @@ def test_the_function_samt_is_not_shadowed_by_its_file():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert answer.stdout.strip() == "True True"
+
+
+@pytest.mark.parametrize("name", within("plots"))
+def test_pictures_are_made_of_numbers_alone(name):
+    assert ours(FILES[name]) <= {*within("plots")}
+    assert not theirs(FILES[name]) & {"jax", "flax", "optax"}
