@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import optax
 
 from samt_jax.blocks import BlockTable, partition_blocks
 from samt_jax.cli.display import Display, compiling
@@ -18,14 +17,12 @@ from samt_jax.cli.options import Compare, Data, Network, Run, Train, num_epochs
 from samt_jax.cli.values import UsageError
 from samt_jax.data import Dataset, load
 from samt_jax.loop import state_sha256
-from samt_jax.meta import CAUSES
+from samt_jax.metrics import Line, metrics_line
 from samt_jax.models import build_model
 from samt_jax.optimizers import make_optimizer
 from samt_jax.problem import Problem, supervised
 from samt_jax.training import EpochRecord, Trainer, prepare
 from samt_jax.training import run as run_trainer
-
-Line = dict[str, Any]
 
 
 class Setting(NamedTuple):
@@ -146,7 +143,7 @@ def follow(
     with Display(trainer.epochs, name, setting.dataset.metric) as display:
         try:
             for record in run_trainer(trainer):
-                line = _metrics_line(record, setting)
+                line = metrics_line(record, setting.blocks.names)
                 write(line)
                 lines.append(line)
                 display.show(line)
@@ -225,11 +222,11 @@ def summarise(
             for block, values in last["step_sizes"].items()
         },
         "skipped_visits": last.get("skipped", {}),
-        "status": _status_of(record.status),
+        "status": _status_of(last["status"]),
         "state_sha256": state_sha256(record.state),
     }
     if len(seeds) > 1:
-        summary["by_seed"] = {"seed": list(seeds), "status": list(record.status)}
+        summary["by_seed"] = {"seed": list(seeds), "status": last["status"]}
         for name, each in finals.items():
             summary["by_seed"][name] = each.tolist()
             summary[f"{name}_sd"] = float(each.std(ddof=1))
@@ -256,74 +253,6 @@ def draw(folder: Path, lines: Sequence[Line], title: str, dataset: Dataset) -> N
 def _status_of(statuses: Sequence[str]) -> str:
     """One word for all seeds: a single diverged one is not hidden."""
     return "diverged" if "diverged" in statuses else statuses[0]
-
-
-def _metrics_line(record: EpochRecord, setting: Setting) -> Line:
-    metrics, fields = record.metrics, _fields(record.metrics.info.detail, setting)
-    line: Line = {
-        "epoch": record.epoch,
-        "step": record.step,
-        "status": list(record.status),
-        "train_loss": metrics.info.value.tolist(),
-        "nonfinite_losses": metrics.nonfinite_losses.tolist(),
-    }
-    for part in ("validation", "test"):
-        for name, values in sorted(record.evaluation[part].items()):
-            line[f"{part}_{name}"] = values.tolist()
-    line["train_seconds"] = record.train_seconds
-    line["evaluate_seconds"] = record.evaluate_seconds
-    line["step_sizes"] = _step_sizes(fields)
-    skipped = _skipped_visits(record.state.algorithm_state, setting)
-    return line | fields | ({"skipped": skipped} if skipped else {})
-
-
-def _fields(detail: Any, setting: Setting) -> dict[str, Any]:
-    """An algorithm's record by field, and each field by block where it has blocks."""
-    fields: dict[str, Any] = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(detail):
-        blocks = [p.key for p in path if isinstance(p, jax.tree_util.DictKey)]
-        others = [p for p in path if not isinstance(p, jax.tree_util.DictKey)]
-        name = jax.tree_util.keystr(tuple(others), simple=True, separator=".")
-        if not np.issubdtype(leaf.dtype, np.inexact):
-            continue  # The last step's code of an event says nothing of an epoch.
-        if blocks:
-            fields.setdefault(name, {})["/".join(map(str, blocks))] = leaf.tolist()
-        else:
-            fields[name] = leaf.tolist()
-    return {
-        name: _in_forward_order(values, setting) if isinstance(values, dict) else values
-        for name, values in fields.items()
-    }
-
-
-def _step_sizes(fields: Line) -> dict[str, list[float]]:
-    """Step sizes by block; one learned rate is the whole network's."""
-    if "step_size" in fields:
-        steps = fields.pop("step_size")
-        return steps if isinstance(steps, dict) else {"network": steps}
-    if isinstance(fields.get("learning_rate"), list):
-        return {"network": fields["learning_rate"]}
-    return {}
-
-
-def _skipped_visits(
-    algorithm_state: Any, setting: Setting
-) -> dict[str, dict[str, int]]:
-    """Visits that SAMT skipped so far, all seeds together, by block and cause."""
-    found = optax.tree.get_all_with_path(algorithm_state, "skipped")
-    counts: dict[str, dict[str, int]] = {}
-    for block, by_seed in found[0][1].items() if found else ():
-        total = np.asarray(by_seed).reshape(-1, len(CAUSES)).sum(axis=0)
-        causes = {c: int(n) for c, n in zip(CAUSES, total, strict=True) if n}
-        counts |= {block: causes} if causes else {}
-    return _in_forward_order(counts, setting)
-
-
-def _in_forward_order(by_block: Mapping[str, Any], setting: Setting) -> dict[str, Any]:
-    """JAX sorts the keys of a dict: `Dense_10` before `Dense_2`."""
-    known = [name for name in setting.blocks.names if name in by_block]
-    names = known + [name for name in by_block if name not in known]
-    return {name: by_block[name] for name in names}
 
 
 def _usage_error(error: ValueError) -> UsageError:
