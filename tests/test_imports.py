@@ -113,7 +113,7 @@ def test_the_library_never_imports_tests_or_benchmarks(name):
 def test_importing_the_package_starts_neither_jax_nor_tensorflow(module):
     code = (
         f"import sys, {module}; "
-        "heavy = {'jax', 'tensorflow', 'flax', 'optax', 'matplotlib'}; "
+        "heavy = {'jax', 'tensorflow', 'flax', 'optax', 'matplotlib', 'tensorboardX'}; "
         "print(sorted(heavy & sys.modules.keys()))"
     )
     answer = subprocess.run(

@@ -1,5 +1,6 @@
 """What may be wrong with options that are right one by one; nothing here needs JAX."""
 
+import importlib.util
 from typing import Any
 
 from samt_jax.cli.options import (
@@ -38,6 +39,8 @@ def check(options: Train | Compare | Explain | Doctor) -> None:
         check_settings(options.optimizer, options.settings)
     if not isinstance(options, Explain):
         check_run(options.run)
+    if isinstance(options, Train) and options.tensorboard:
+        check_tensorboard()
 
 
 def check_network(data: Data, network: Network) -> None:
@@ -138,3 +141,16 @@ def optimizer_settings(options: Compare) -> dict[str, dict[str, Any]]:
         name: {s: value for s, value in given.items() if s in OPTIMIZERS[name].takes}
         for name in names
     }
+
+
+def check_tensorboard() -> None:
+    """Refuses `--tensorboard` where there is nothing to write with.
+
+    Raises:
+      UsageError: tensorboardX is not installed.
+    """
+    if importlib.util.find_spec("tensorboardX") is None:
+        raise UsageError(
+            "--tensorboard needs tensorboardX, which is not installed; install it with "
+            "pip install 'samt-jax[tensorboard]', or leave the option out."
+        )

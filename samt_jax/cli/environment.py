@@ -28,6 +28,20 @@ def environment() -> dict[str, Any]:
     }
 
 
+def device_label() -> str:
+    """What a picture says of where its numbers come from.
+
+    Returns:
+      The kind of the default device (and for a processor its threads), and the version
+      of JAX.
+    """
+    device = jax.devices()[0]
+    kind = device.device_kind
+    if device.platform == "cpu":
+        kind = f"{_num_threads()} {kind} threads"
+    return f"{kind}, jax {jax.__version__}"
+
+
 def _num_threads() -> int:
     try:
         return len(os.sched_getaffinity(0))

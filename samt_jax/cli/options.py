@@ -214,6 +214,8 @@ class Train:
     """Optimizer; `samt doctor` says what each is."""
     settings: tyro.conf.OmitArgPrefixes[Settings] = Settings()
     run: tyro.conf.OmitArgPrefixes[Run] = Run()
+    tensorboard: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Write logs for TensorBoard too, into the run folder; needs tensorboardX."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """`samt train`: one network, one optimizer, one run folder."""
 
+import contextlib
 import sys
 import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from rich.table import Table
 
 from samt_jax.cli.display import format_metric
 from samt_jax.cli.options import Train, num_epochs
+from samt_jax.cli.tensorboard import tensorboard_log
 from samt_jax.cli.training import (
     Outcome,
     Setting,
@@ -21,6 +24,7 @@ from samt_jax.cli.training import (
     set_up,
     summarise,
 )
+from samt_jax.metrics import Line
 from samt_jax.optimizers import find_optimizer
 from samt_jax.runs import append_line, new_run_folder, to_json, write_json
 
@@ -44,21 +48,35 @@ def run(options: Train) -> int:
     title = f"{options.data.dataset}-{name}"
     folder = new_run_folder(options.run.out, title)
     config = describe(options, setting, trainer) | {"optimizer": name}
+    config["tensorboard"] = options.tensorboard
     config |= {"learning_rate": find_optimizer(name).learning_rate} | settings
     write_json(folder / "config.json", config)
     try:
-        outcome = follow(
-            trainer,
-            setting,
-            title,
-            lambda line: append_line(folder / "metrics.jsonl", line),
-        )
+        with _log(options, folder) as write:
+            outcome = follow(trainer, setting, title, write)
     except Exception as error:
         # The folder tells what happened; the trace is for whoever mends it.
         traceback.print_exc()
         reason = f"{type(error).__name__}: {error}"
         return _end(options, folder, _identity(options) | _failed(reason), "failed")
     return _end(options, folder, *_result(options, setting, outcome, folder))
+
+
+@contextlib.contextmanager
+def _log(options: Train, folder: Path) -> Iterator[Callable[[Line], None]]:
+    """Where lines of metrics go: into the run folder, and where else was asked."""
+    with contextlib.ExitStack() as stack:
+        others: list[Callable[[Line], None]] = []
+        if options.tensorboard:
+            log = tensorboard_log(folder, options.run.seed_list)
+            others.append(stack.enter_context(log))
+
+        def write(line: Line) -> None:
+            append_line(folder / "metrics.jsonl", line)
+            for other in others:
+                other(line)
+
+        yield write
 
 
 def _result(

@@ -12,7 +12,7 @@ import numpy as np
 
 from samt_jax.blocks import BlockTable, partition_blocks
 from samt_jax.cli.display import Display, compiling
-from samt_jax.cli.environment import environment
+from samt_jax.cli.environment import device_label, environment
 from samt_jax.cli.options import Compare, Data, Network, Run, Train, num_epochs
 from samt_jax.cli.values import UsageError
 from samt_jax.data import Dataset, load
@@ -245,9 +245,10 @@ def draw(folder: Path, lines: Sequence[Line], title: str, dataset: Dataset) -> N
     # matplotlib takes a second to import, and is needed only now.
     from samt_jax.plots import plot_curves, plot_step_sizes, save_figure
 
-    curves = plot_curves(lines, metric=dataset.metric, title=title)
+    words = {"title": title, "device": device_label()}
+    curves = plot_curves(lines, metric=dataset.metric, **words)
     save_figure(curves, folder / "curves.png")
-    save_figure(plot_step_sizes(lines, title=title), folder / "step_sizes.png")
+    save_figure(plot_step_sizes(lines, **words), folder / "step_sizes.png")
 
 
 def _status_of(statuses: Sequence[str]) -> str:
