@@ -24,8 +24,14 @@ CLAIMS = {
         and names["moved"] == [["Dense_0"], ["Dense_1"]] * 2
     ),
     "03": lambda names: (
-        names["runs"]["same"][-1]["step_sizes"]["Dense_0"]
-        > names["runs"]["next"][-1]["step_sizes"]["Dense_0"]
+        abs(float(names["step_size"]) - 0.225) < 1e-6
+        and names["runs"].keys() == {"same", "strided", "next"}
+        and all(
+            0 < step <= 0.5
+            for lines in names["runs"].values()
+            for steps in lines[-1]["step_sizes"].values()
+            for step in steps
+        )
     ),
     "04": lambda names: (
         names["gradients"] == {"samt-s": 4, "adam": 1} and not names["left_out"]
