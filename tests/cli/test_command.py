@@ -18,6 +18,7 @@ from samt_jax.cli.display import (
 )
 from samt_jax.cli.options import Data, Network
 from samt_jax.loop import state_sha256
+from samt_jax.metrics import in_forward_order
 from samt_jax.runs import read_lines
 
 # A run that compiles fast; what it learns does not matter here.
@@ -240,7 +241,7 @@ def test_metrics_stand_in_forward_order():
     setting = training.set_up(Data(), Network(hidden=tuple([2] * 11)))
     shuffled = {name: [1.0] for name in sorted(setting.blocks.names)}
     assert list(shuffled)[1:3] == ["Dense_1", "Dense_10"]
-    ordered = training._in_forward_order(shuffled, setting)
+    ordered = in_forward_order(shuffled, setting.blocks.names)
     assert list(ordered) == [f"Dense_{i}" for i in range(12)]
 
 
