@@ -56,6 +56,10 @@ class Batches(NamedTuple):
     Both are pytrees whose leaves have examples along their first axis; with
     `BatchSpec.num_train > 1` a leading axis counts the batches.
 
+    Attributes:
+      train: The training batch, or several along a leading axis.
+      meta: The meta-batch of each; `None` where none was asked for.
+
     Example:
       >>> import jax.numpy as jnp
       >>> Batches(train=(jnp.ones((4, 2)), jnp.zeros(4))).meta is None

@@ -33,6 +33,18 @@ class Problem(NamedTuple):
       summarise: Means of these over a part → what is reported of it.
       update_model_state: ``update_model_state(params, model_state, batch) ->
         model_state``, called once a step with the new parameters: batch statistics.
+
+    Example:
+      >>> data = jnp.arange(8.0)
+      >>> problem = Problem(
+      ...     init=lambda key: (jnp.zeros(()), ()),
+      ...     loss_fn=lambda params, batch: jnp.mean((params - batch) ** 2),
+      ...     train=data,
+      ...     evaluation={"test": data},
+      ...     measure=lambda params, _, batch: {"loss": (params - batch) ** 2},
+      ... )
+      >>> float(problem.loss_fn(jnp.float32(3.5), problem.train))
+      5.25
     """
 
     init: Callable[[Key], tuple[Params, ModelState]]

@@ -159,7 +159,8 @@ def test_nothing_read_from_a_file_is_ever_run(name):
 def test_importing_the_package_starts_neither_jax_nor_tensorflow(module):
     code = (
         f"import sys, {module}; "
-        "heavy = {'jax', 'tensorflow', 'flax', 'optax', 'orbax', 'matplotlib'}; "
+        "heavy = {'jax', 'tensorflow', 'flax', 'optax', 'orbax', 'matplotlib', "
+        "'tensorboardX'}; "
         "print(sorted(heavy & sys.modules.keys()))"
     )
     answer = subprocess.run(
@@ -186,3 +187,9 @@ def test_the_function_samt_is_not_shadowed_by_its_file():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert answer.stdout.strip() == "True True"
+
+
+@pytest.mark.parametrize("name", within("plots"))
+def test_pictures_are_made_of_numbers_alone(name):
+    assert ours(FILES[name]) <= {*within("plots")}
+    assert not theirs(FILES[name]) & {"jax", "flax", "optax"}

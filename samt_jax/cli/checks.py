@@ -1,5 +1,6 @@
 """What may be wrong with options that are right one by one; nothing here needs JAX."""
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,8 @@ def check(options: Train | Resume | Compare | Explain | Bench | Doctor) -> None:
     if not isinstance(options, Explain):
         names = options.names if isinstance(options, Compare) else (options.optimizer,)
         check_run(options.run, names)
+    if isinstance(options, Train) and options.tensorboard:
+        check_tensorboard()
 
 
 def check_saved(options: Resume) -> None:
@@ -188,3 +191,16 @@ def optimizer_settings(options: Compare) -> dict[str, dict[str, Any]]:
         name: {s: value for s, value in given.items() if s in OPTIMIZERS[name].takes}
         for name in names
     }
+
+
+def check_tensorboard() -> None:
+    """Refuses `--tensorboard` where there is nothing to write with.
+
+    Raises:
+      UsageError: tensorboardX is not installed.
+    """
+    if importlib.util.find_spec("tensorboardX") is None:
+        raise UsageError(
+            "--tensorboard needs tensorboardX, which is not installed; install it with "
+            "pip install 'samt-jax[tensorboard]', or leave the option out."
+        )

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from samt_jax.cli.checks import optimizer_settings
 from samt_jax.cli.display import format_metric
+from samt_jax.cli.environment import device_label
 from samt_jax.cli.options import BATCH_SIZE, Compare, num_epochs
 from samt_jax.cli.training import (
     Line,
@@ -64,7 +65,10 @@ def run(options: Compare) -> int:
     write_json(folder / "summary.json", result)
     if runs:
         picture = plot_comparison(
-            runs, metric=setting.dataset.metric, title=setting.dataset.label
+            runs,
+            metric=setting.dataset.metric,
+            title=setting.dataset.label,
+            device=device_label(),
         )
         save_figure(picture, folder / "compare.png")
     _print(options, result, setting.dataset.metric)

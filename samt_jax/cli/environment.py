@@ -36,6 +36,20 @@ def environment() -> dict[str, Any]:
     }
 
 
+def device_label() -> str:
+    """What a picture says of where its numbers come from.
+
+    Returns:
+      The kind of the default device (and for a processor its threads), and the version
+      of JAX.
+    """
+    device = jax.devices()[0]
+    kind = device.device_kind
+    if device.platform == "cpu":
+        kind = f"{_num_threads()} {kind} threads"
+    return f"{kind}, jax {jax.__version__}"
+
+
 def _processor() -> str:
     """The model, where the system tells it: another one may round otherwise."""
     with contextlib.suppress(OSError):

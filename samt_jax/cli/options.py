@@ -303,6 +303,8 @@ class Train:
         int | None, whole_number("--checkpoint-every", high=10**9, default="never")
     ] = None
     """Steps between checkpoints; SIGTERM has one made in any case."""
+    tensorboard: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Write logs for TensorBoard too, into the run folder; needs tensorboardX."""
 
 
 @dataclasses.dataclass(frozen=True)

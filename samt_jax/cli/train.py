@@ -1,7 +1,9 @@
 """`samt train`: one network, one optimizer, one run folder."""
 
+import contextlib
 import sys
 import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from samt_jax.cli.keeping import (
 )
 from samt_jax.cli.options import Train, num_epochs
 from samt_jax.cli.saved import CONFIG, SUMMARY, command_of
+from samt_jax.cli.tensorboard import tensorboard_log
 from samt_jax.cli.training import (
     Outcome,
     Setting,
@@ -31,6 +34,7 @@ from samt_jax.cli.training import (
     summarise,
 )
 from samt_jax.manifest import CheckpointError
+from samt_jax.metrics import Line
 from samt_jax.optimizers import find_optimizer
 from samt_jax.runs import append_line, locked, new_run_folder, to_json, write_json
 from samt_jax.trainer import Trainer
@@ -104,6 +108,7 @@ def _prepare(options: Train) -> tuple[Setting, Trainer, dict[str, Any]]:
     trainer = prepare_run(setting, name, settings, options)
     print_notes(setting)
     config = describe(options, setting, trainer) | {"optimizer": name}
+    config["tensorboard"] = options.tensorboard
     config |= {"learning_rate": find_optimizer(name).learning_rate} | settings
     return setting, trainer, config | {"command": command_of(options)}
 
@@ -122,12 +127,12 @@ def _carry_out(
         options.checkpoint_every,
     )
     try:
-        with told_to_stop() as should_stop:
+        with _log(options, folder) as write, told_to_stop() as should_stop:
             outcome = follow(
                 trainer,
                 setting,
                 title,
-                lambda line: append_line(folder / METRICS, line),
+                write,
                 progress=start.progress,
                 earlier=start.lines,
                 keeping=make_keeping(
@@ -151,6 +156,23 @@ def _carry_out(
         print(f"samt: {folder / SUMMARY} cannot be written: {error}", file=sys.stderr)
         summary |= {} if summary["status"] == "failed" else _failed(str(error))
     return end(options, folder, summary)
+
+
+@contextlib.contextmanager
+def _log(options: Train, folder: Path) -> Iterator[Callable[[Line], None]]:
+    """Where lines of metrics go: into the run folder, and where else was asked."""
+    with contextlib.ExitStack() as stack:
+        others: list[Callable[[Line], None]] = []
+        if options.tensorboard:
+            log = tensorboard_log(folder, options.run.seed_list)
+            others.append(stack.enter_context(log))
+
+        def write(line: Line) -> None:
+            append_line(folder / METRICS, line)
+            for other in others:
+                other(line)
+
+        yield write
 
 
 def _result(

@@ -12,13 +12,13 @@ import numpy as np
 
 from samt_jax.blocks import BlockTable, partition_blocks
 from samt_jax.cli.display import Display, compiling
-from samt_jax.cli.environment import environment
+from samt_jax.cli.environment import device_label, environment
 from samt_jax.cli.memory import print_memory
-from samt_jax.cli.metrics import Line, metrics_line
 from samt_jax.cli.options import Compare, Data, Network, Train, batch_size, num_epochs
 from samt_jax.cli.values import UsageError
 from samt_jax.data import Dataset, load
 from samt_jax.loop import state_sha256
+from samt_jax.metrics import Line, metrics_line
 from samt_jax.models import build_model
 from samt_jax.optimizers import make_optimizer
 from samt_jax.problem import Problem, supervised
@@ -272,9 +272,10 @@ def draw(folder: Path, lines: Sequence[Line], title: str, dataset: Dataset) -> N
     # matplotlib takes a second to import, and is needed only now.
     from samt_jax.plots import plot_curves, plot_step_sizes, save_figure
 
-    curves = plot_curves(lines, metric=dataset.metric, title=title)
+    words = {"title": title, "device": device_label()}
+    curves = plot_curves(lines, metric=dataset.metric, **words)
     save_figure(curves, folder / "curves.png")
-    save_figure(plot_step_sizes(lines, title=title), folder / "step_sizes.png")
+    save_figure(plot_step_sizes(lines, **words), folder / "step_sizes.png")
 
 
 def _in_units(num_bytes: int | None) -> str:

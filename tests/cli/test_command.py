@@ -12,16 +12,17 @@ import numpy as np
 import pytest
 
 import samt_jax
-from samt_jax.cli import doctor, main, metrics, probes, training
+from samt_jax import metrics
+from samt_jax.cli import doctor, main, probes, training
 from samt_jax.cli.display import (
     Display,
     compiling,
     describe_epoch,
     format_metric,
 )
-from samt_jax.cli.metrics import in_forward_order
 from samt_jax.cli.options import Data, Network
 from samt_jax.loop import state_sha256
+from samt_jax.metrics import in_forward_order
 from samt_jax.runs import read_lines
 
 Usage = collections.namedtuple("Usage", ("total", "used", "free"))

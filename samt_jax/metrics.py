@@ -1,4 +1,4 @@
-"""An epoch of a run as a line of numbers, for the run folder and for people."""
+"""An epoch of a run as a line of numbers, for run folders, pictures and people."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,16 +13,27 @@ from samt_jax.training import EpochRecord
 Line = dict[str, Any]
 
 
-def metrics_line(record: EpochRecord, block_names: Sequence[str]) -> Line:
-    """One epoch as a line of `metrics.jsonl`.
+def metrics_line(record: EpochRecord, block_names: Sequence[str] = ()) -> Line:
+    """One epoch as a line of `metrics.jsonl`, which the pictures are made from.
 
     Args:
-      record: The epoch.
-      block_names: The network's blocks in forward order.
+      record: The epoch, from :func:`~samt_jax.training.fit`.
+      block_names: The network's blocks in forward order; by default the order of their
+        names, in which `Dense_10` comes before `Dense_2`.
 
     Returns:
       Numbers, one a seed where seeds differ; what an algorithm reports stands under its
       own names, by block where it does so by block.
+
+    Example:
+      >>> from samt_jax import build_model, fit, make_optimizer, supervised
+      >>> from samt_jax.data import load
+      >>> digits = load("digits")
+      >>> model = build_model("mlp", num_outputs=10, hidden=(8,))
+      >>> runs = fit(supervised(digits, model), make_optimizer("sgd"), epochs=1)
+      >>> line = metrics_line(next(runs))
+      >>> line["epoch"], line["step"], len(line["test_accuracy"])
+      (1, 20, 1)
     """
     metrics, fields = record.metrics, _fields(record.metrics.info.detail, block_names)
     line: Line = {
