@@ -36,7 +36,7 @@ ORIGINS = {
     "proposal_max": _TUNED,
     "mixing_weight": f"learned, as in {_PAPER}",
     "terms": f"{_PAPER}'s (10)",
-    "direction": f"`None` is the gradient, as in {_PAPER}",
+    "direction": _TUNED,
     "meta_optimizer": f"`None` is Adam; its rate: {_TUNED}",
     "schedule": "none",
     "seed": "any",
@@ -84,11 +84,16 @@ def settings_table() -> str:
 def methods_table() -> str:
     """One row a method, by the name that the command and `make_optimizer` know."""
     rows = [
-        f"| `{name}` | {row.summary} | {row.learning_rate:g} | {_takes(row.takes)} |"
+        f"| `{name}` | {row.summary} | {_rate(row.learning_rate)} | "
+        f"{_takes(row.takes)} |"
         for name, row in OPTIMIZERS.items()
     ]
     head = "| name | what it is | learning rate | other settings |"
     return "\n".join([head, "| --- | --- | --- | --- |", *rows])
+
+
+def _rate(learning_rate: float | None) -> str:
+    return "none" if learning_rate is None else f"{learning_rate:g}"
 
 
 TABLES: Mapping[str, Callable[[], str]] = {
