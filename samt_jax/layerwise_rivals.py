@@ -91,7 +91,7 @@ def _negative_slope(post: Callable[[Any], Any]) -> float | None:
         return None
     probes = np.asarray(_PROBES, found.dtype)
     # By way of its digits: 0.01, and not float32's 0.00999999977.
-    slope = float(str(-found[0, 1]))
+    slope = float(str(abs(found[0, 1])))
     is_leaky = np.allclose(found[0], np.where(probes < 0, slope * probes, probes))
     return slope if is_leaky else None
 

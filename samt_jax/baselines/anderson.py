@@ -46,8 +46,14 @@ def start_history(x: Float[Array, "d"], memory: int) -> AndersonHistory:
     Returns:
       The history.
     """
-    changes, zeros = jnp.zeros((memory, x.size), x.dtype), jnp.zeros_like(x)
-    return AndersonHistory(changes, changes, zeros, zeros, jnp.zeros((), jnp.int32))
+    # Arrays of their own, for a donated state holds none twice.
+    return AndersonHistory(
+        jnp.zeros((memory, x.size), x.dtype),
+        jnp.zeros((memory, x.size), x.dtype),
+        jnp.zeros_like(x),
+        jnp.zeros_like(x),
+        jnp.zeros((), jnp.int32),
+    )
 
 
 def propose(

@@ -244,7 +244,8 @@ def start_variables(
     """
     *hidden, outputs = passed.preactivations
     start = network.output.start(passed.targets, outputs.shape[1], outputs.dtype)
-    activations = tuple(activate(z, network.negative_slope) for z in hidden)
+    # Linear activations are z itself, and a donated state holds no array twice.
+    activations = tuple(jnp.array(activate(z, network.negative_slope)) for z in hidden)
     return (*hidden, start), activations
 
 

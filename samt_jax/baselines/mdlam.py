@@ -203,11 +203,14 @@ def start_state(rule: Rule, passed: Pass, tolerance: float) -> MdlamState:
     """The state before the first iteration."""
     preactivations, activations = start_variables(rule.network, passed)
     dtype = passed.inputs.dtype
+    # What is before is what is now, and a donated state holds no array twice.
+    last_kernels = tuple(jnp.array(layer.kernel) for layer in passed.layers)
+    last_activations = tuple(map(jnp.array, activations))
     return MdlamState(
         preactivations,
         activations,
-        tuple(layer.kernel for layer in passed.layers) if rule.accelerate else (),
-        activations if rule.accelerate else (),
+        last_kernels if rule.accelerate else (),
+        last_activations if rule.accelerate else (),
         jnp.asarray(tolerance, dtype),
         jnp.ones((), dtype),
     )

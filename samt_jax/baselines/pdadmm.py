@@ -156,7 +156,9 @@ def pdadmm(
         passed = pass_forward(network, params, batches)
         preactivations, activations = start_variables(network, passed)
         zeros = tuple(jnp.zeros_like(a) for a in activations)
-        return PdadmmState(preactivations, activations, activations, zeros)
+        # A donated state holds no array twice.
+        inputs = tuple(map(jnp.array, activations))
+        return PdadmmState(preactivations, inputs, activations, zeros)
 
     def step_fn(
         params: Params, state: PdadmmState, batches: Batches, key: Key

@@ -151,7 +151,8 @@ def tiam(
     def init_fn(params: Params, batches: Batches, key: Key) -> TiamState:
         del key
         passed = pass_forward(network, params, batches)
-        start = start_state(rule, passed, tolerance)
+        # What is before is what is now, and a donated state holds no array twice.
+        start = jax.tree.map(jnp.array, start_state(rule, passed, tolerance))
         return TiamState(start, jnp.zeros((), jnp.int32))
 
     def step_fn(

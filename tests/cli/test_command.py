@@ -212,6 +212,7 @@ def test_run_that_skips_every_visit_of_its_last_epoch_has_diverged():
     [
         ("--batch-size 5000", "a batch is drawn from 1,293 examples"),
         ("--batch-size 1000 --meta-batch held_out", "half of the training set"),
+        ("--optimizer dladmm --model cnn", "take --model mlp"),
         ("--order Dense_0 Dense_7", "the blocks are ['Dense_0', 'Dense_1']"),
         ("--model vgg11", "32 by 32 pixels"),
         ("--dataset mnist --data-dir .", "mnist"),
@@ -230,6 +231,23 @@ def test_what_only_data_or_network_show_is_refused_alike(
     assert (captured.out, captured.err.count("\n")) == ("", 1)
     assert sentence in captured.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_batch_method_says_its_memory_first_and_steps_once_an_epoch(
+    tmp_path, capsys
+):
+    arguments = ["--optimizer", "pdadmm", "--hidden", "5", "--epochs", "2", "--json"]
+    assert main(["train", *arguments, "--out", "run"]) == 0
+    captured = capsys.readouterr()
+    # z_1 (5 numbers an example), z_2 (10), p_2, q_1, u_1: 30 of four bytes.
+    note = "pdadmm keeps variables for each of the 1,293 examples: 0.2 MB from step to"
+    assert note in captured.err
+    assert captured.err.index(note) < captured.err.index("loss")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (config["batch_size"], config["steps_per_epoch"]) == (1293, 1)
+    line = read_lines(tmp_path / "run" / "metrics.jsonl")[-1]
+    assert line["network"].keys() == {"accuracy"}
+    assert list(line["linear_residual"]) == ["Dense_0", "Dense_1"]
 
 
 def test_compare_makes_one_table_one_picture_and_lines(tmp_path, capsys):

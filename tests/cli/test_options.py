@@ -216,3 +216,14 @@ def test_help_is_printed_and_good(verb, capsys):
     printed = capsys.readouterr().out
     for flag in _flags(VERBS[verb]) if verb else VERBS:
         assert flag in printed
+
+
+def test_a_full_batch_method_takes_iterations_for_epochs_and_no_batch_size(capsys):
+    assert num_epochs(Train(optimizer="mdlam")) == 200
+    assert num_epochs(Compare(optimizers=("mdlam,dladmm",))) == 200
+    assert num_epochs(Compare(optimizers=("mdlam", "sgd"))) == 100
+    code, said = refusal(
+        ["train", "--optimizer", "dladmm", "--batch-size", "8"], capsys
+    )
+    assert code == 2
+    assert "dladmm takes the whole training set at every step; leave it out" in said

@@ -1,0 +1,60 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from layerwise_problems import network, two_moons
+
+from samt_jax.baselines import SOFTMAX, Network
+from samt_jax.baselines.layerwise import (
+    find_layers,
+    pass_forward,
+    read_layers,
+    write_layers,
+)
+
+
+def test_a_pass_is_the_networks_own(x64):
+    net, params = network((2, 3, 2), SOFTMAX, 0.1)
+    batches = two_moons(10)
+    passed = pass_forward(net, params, batches)
+    assert [block.name for block in passed.blocks] == ["layer_0", "layer_1"]
+    assert [z.shape for z in passed.preactivations] == [(10, 3), (10, 2)]
+    assert passed.value == pytest.approx(net.loss_fn(params, batches.train))
+
+
+def nested_outputs(params, batch):
+    first, last = (params["deep"][0][f"layer_{i}"]["kernel"] for i in range(2))
+    return jnp.sum(jnp.maximum(batch[0] @ first, 0) @ last.astype(jnp.float32))
+
+
+def test_layers_go_back_where_they_came_from_in_their_own_dtype():
+    _, params = network((2, 3, 2), SOFTMAX, 0.1)
+    params["layer_1"] = {"kernel": params["layer_1"]["kernel"].astype(jnp.bfloat16)}
+    nested = {"deep": [params]}
+    blocks = find_layers(Network(nested_outputs, SOFTMAX), nested, two_moons(4).train)
+    layers = read_layers(nested, blocks, jnp.float32)
+    assert layers[1].bias is None and layers[1].kernel.dtype == jnp.float32
+    doubled = [jax.tree.map(lambda x: 2 * x, layer) for layer in layers]
+    written = write_layers(nested, blocks, doubled)["deep"][0]
+    assert written["layer_1"]["kernel"].dtype == jnp.bfloat16
+    jax.tree.map(
+        lambda new, old: np.testing.assert_array_equal(new, 2 * old), written, params
+    )
+
+
+def side_by_side(params, batch):
+    return sum(jnp.sum(batch[0] @ layer["kernel"]) for layer in params.values())
+
+
+def scaled(params, batch):
+    return jnp.sum(batch[0] @ params["a"]["kernel"] * params["a"]["scale"][None])
+
+
+def test_what_is_no_chain_of_dense_layers_is_refused():
+    batch = two_moons(4).train
+    params = {"a": {"kernel": jnp.ones((2, 3))}, "b": {"kernel": jnp.ones((2, 2))}}
+    with pytest.raises(ValueError, match=r"shapes \[\(2, 3\), \(2, 2\)\] and the in"):
+        find_layers(Network(side_by_side, SOFTMAX), params, batch)
+    params = {"a": {"kernel": jnp.ones((2, 2)), "scale": jnp.ones(2)}}
+    with pytest.raises(ValueError, match=r"'a' has leaves .*'scale'"):
+        find_layers(Network(scaled, SOFTMAX), params, batch)
