@@ -147,7 +147,7 @@ def kill_runs(
         while not wrong and (landed.total() < count or saved):
             process = runs.fork(folder, programs, marks, break_writer)
             count = count if time.monotonic() < deadline else landed.total()
-            aim = _aim(generator) if landed.total() < count else None
+            aim = _aim(generator, saved > 0) if landed.total() < count else None
             code = _end_of_life(process, marks, aim)
             saved = max(saved, marks.saved)
             newest, damaged = runs.newest_whole(folder)
@@ -178,8 +178,10 @@ class Aim(NamedTuple):
     delay: float
 
 
-def _aim(generator: random.Random) -> Aim:
-    place = generator.choice(AIMS)
+def _aim(generator: random.Random, has_saved: bool) -> Aim:
+    # Where nothing is saved there is nothing to restore.
+    places = AIMS if has_saved else tuple(p for p in AIMS if p != "restore")
+    place = generator.choice(places)
     # Half of them at once: most places are left again within milliseconds.
     delay = generator.choice((0.0, generator.uniform(0, LONGEST_DELAY)))
     visit = 1 if place in ONCE_A_LIFE else generator.randint(1, 2)
