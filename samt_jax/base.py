@@ -34,14 +34,17 @@ class BatchSpec(NamedTuple):
         batch), `"strided"` (every second example of it), `"next"` (the batch of the
         next step), `"held_out"` (drawn from a fixed half of the training set that the
         training batches never come from).
+      full_batch: Whether the training batch has to be the whole training set, in the
+        same order at every step: for methods that remember something of each example.
 
     Example:
       >>> BatchSpec(meta="next")
-      BatchSpec(num_train=1, meta='next')
+      BatchSpec(num_train=1, meta='next', full_batch=False)
     """
 
     num_train: int = 1
     meta: MetaBatch | None = None
+    full_batch: bool = False
 
 
 ONE_BATCH = BatchSpec()
@@ -52,6 +55,10 @@ class Batches(NamedTuple):
 
     Both are pytrees whose leaves have examples along their first axis; with
     `BatchSpec.num_train > 1` a leading axis counts the batches.
+
+    Attributes:
+      train: The training batch, or several along a leading axis.
+      meta: The meta-batch of each; `None` where none was asked for.
 
     Example:
       >>> import jax.numpy as jnp

@@ -7,7 +7,7 @@ bias together. All of this is decided once, from the tree's structure: a
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -15,10 +15,10 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from samt_jax.base import Params, ValueFn
+from samt_jax.block_rules import BlockRules, block_name, check_members, matches
 from samt_jax.first_use import first_uses
 
 BlockValues = dict[str, Array]
-BlockRules = Mapping[str, str | Sequence[str]] | Callable[[str], str | None]
 Order = Literal["forward", "backward", "random"] | Sequence[str]
 
 
@@ -94,9 +94,10 @@ def partition_blocks(
       The table of blocks.
 
     Raises:
-      ValueError: A leaf matches no rule or two, a rule or a pattern matches no leaf,
-        a leaf is not of floating point, no block is left, or a table is of other
-        parameters. The message names the paths.
+      ValueError: A leaf matches no rule or two, a rule or a pattern matches no leaf or
+        is no regular expression, a leaf is not of floating point, two leaves read
+        alike, no block is left, or a table is of other parameters. The message names
+        the paths.
 
     Example:
       >>> import jax.numpy as jnp
@@ -111,16 +112,17 @@ def partition_blocks(
     Reference:
       Yan et al., arXiv 2508.04193, Algorithm 1 (order), §7 (grouping layers).
     """
+    paths = sorted(leaf_paths(params), key=_natural_key)
+    _check_paths(paths)
     leaves = dict(_leaves_by_path(params))
     patterns = [frozen] if isinstance(frozen, str) else list(frozen)
-    paths = sorted(leaves, key=_natural_key)
     if isinstance(rules, BlockTable):
         _check_table(rules, patterns, paths)
         return rules
-    frozen_paths = [p for p in paths if any(_matches(r, p) for r in patterns)]
+    frozen_paths = [p for p in paths if any(matches(r, p) for r in patterns)]
     members: dict[str, list[str]] = {}
     for path in paths:
-        name = None if path in frozen_paths else _block_name(path, rules)
+        name = None if path in frozen_paths else block_name(path, rules)
         if name is None:
             frozen_paths += [path] if path not in frozen_paths else []
             continue
@@ -130,7 +132,7 @@ def partition_blocks(
                 f"floating-point leaves; leave it out with frozen='{path}'."
             )
         members.setdefault(name, []).append(path)
-    _check_members(members, rules, patterns, paths)
+    check_members(members, rules, patterns, paths)
     blocks = tuple(Block(name, tuple(paths)) for name, paths in members.items())
     table = BlockTable(blocks, tuple(frozen_paths), "natural key order")
     return table if value_fn is None else order_by_first_use(table, value_fn, params)
@@ -278,33 +280,13 @@ def _natural_key(path: str) -> tuple:
     return tuple((0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts)
 
 
-def _matches(pattern: str, path: str) -> bool:
-    """Whether a pattern matches a path or a folder above it (never `Dense_1` in 10)."""
-    parts = path.split("/")
-    folders = ("/".join(parts[:n]) for n in range(1, len(parts) + 1))
-    return any(re.fullmatch(pattern, folder) for folder in folders)
-
-
-def _block_name(path: str, rules: BlockRules | None) -> str | None:
-    if rules is None:
-        return path.rpartition("/")[0] or path
-    if callable(rules):
-        return rules(path)
-    found = [
-        name
-        for name, patterns in rules.items()
-        if any(
-            _matches(pattern, path)
-            for pattern in ([patterns] if isinstance(patterns, str) else patterns)
+def _check_paths(paths: Sequence[str]) -> None:
+    twice = sorted({path for path in paths if paths.count(path) > 1})
+    if twice:
+        raise ValueError(
+            f"Two leaves of the parameters have each of the paths {twice}, and a block "
+            "knows its leaves by path; give them names that do not read alike."
         )
-    ]
-    if len(found) == 1:
-        return found[0]
-    problem = f"the blocks {found} all match" if found else "no block's rule matches"
-    raise ValueError(
-        f"For the leaf '{path}' {problem}; give every leaf exactly one block, or leave "
-        f"it out with frozen='{path}'."
-    )
 
 
 def _check_table(table: BlockTable, frozen: list[str], paths: list[str]) -> None:
@@ -318,29 +300,4 @@ def _check_table(table: BlockTable, frozen: list[str], paths: list[str]) -> None
         raise ValueError(
             f"A table says itself what is frozen, and frozen={frozen} was given beside "
             "it; leave these leaves out of the table's blocks."
-        )
-
-
-def _check_members(
-    members: Mapping[str, list[str]],
-    rules: BlockRules | None,
-    frozen: list[str],
-    paths: list[str],
-) -> None:
-    idle = [r for r in frozen if not any(_matches(r, path) for path in paths)]
-    if idle:
-        raise ValueError(
-            f"The frozen patterns {idle} match none of the leaves {paths}; a pattern "
-            "is a regular expression for a leaf's whole path or a folder above it."
-        )
-    empty = [n for n in rules if n not in members] if isinstance(rules, Mapping) else []
-    if empty:
-        raise ValueError(
-            f"The rules of the blocks {empty} match none of the leaves {paths}; a rule "
-            "is a regular expression for a leaf's whole path or a folder above it."
-        )
-    if not members:
-        raise ValueError(
-            f"No block is left: the leaves are {paths} and all are frozen; leave at "
-            "least one out of `frozen`."
         )

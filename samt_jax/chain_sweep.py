@@ -20,12 +20,13 @@ The stages (features, eta model, step sizes, meta-optimizer, guards) are those o
 `visit.py`; a test holds both engines together in float64.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float
 
 from samt_jax.base import (
     Algorithm,
@@ -37,29 +38,12 @@ from samt_jax.base import (
     Params,
     StepInfo,
 )
-from samt_jax.blocks import Block, BlockValues, get_block, replace_block
-from samt_jax.chain import Chain, Layer, LayerValues, chain_blocks, layer_values
-from samt_jax.layer_step import (
-    LayerStep,
-    candidate_is_finite,
-    layer_gradient,
-    measure_step,
-    shift,
-)
-from samt_jax.meta import block_updates, keep_if
-from samt_jax.step_size import spread_step_sizes
-from samt_jax.visit import (
-    GRADIENT,
-    Proposed,
-    SamtRule,
-    SamtState,
-    Visited,
-    commit_visit,
-    init_state,
-    meta_name,
-    propose,
-    rule_layout,
-)
+from samt_jax.blocks import get_block, replace_block
+from samt_jax.chain import Chain, LayerValues, chain_blocks, layer_values
+from samt_jax.chain_run import Rows, Run, backward, forward, pull_back, take
+from samt_jax.chain_visit import LayerVisit, Rerun, by_path, visit_layer
+from samt_jax.equal_layers import equal_stretch, visit_stretch
+from samt_jax.visit import SamtRule, SamtState, init_state
 
 # Meta-batches that are a slice of the training batch: every how many-th example.
 SLICES = {"same": 1, "strided": 2}
@@ -81,31 +65,12 @@ class ChainState(NamedTuple):
     """State of the chain engine.
 
     Attributes:
-      samt: As in the general engine.
+      samt: As in the general engine, without its `info`: that is in the step's record.
       ahead: With the meta-batch `"next"`, the next batch; else `None`.
     """
 
     samt: SamtState
     ahead: Lookahead | None
-
-
-class _Run(NamedTuple):
-    """A batch on its way through the chain, at the current parameters.
-
-    Attributes:
-      inputs: Inputs of the first layer.
-      targets: Its targets.
-      pre_activations: One array a layer.
-      cotangents: The mean loss's derivatives by each of them; those of layers that were
-        visited already are out of date, and no longer needed.
-      losses: Each example's loss.
-    """
-
-    inputs: Array
-    targets: Array
-    pre_activations: tuple[Array, ...]
-    cotangents: tuple[Array, ...]
-    losses: Float[Array, "n"]
 
 
 def samt_chain(
@@ -120,11 +85,11 @@ def samt_chain(
 
     def init_fn(params: Params, batches: Batches, key: Key) -> ChainState:
         del key
-        state = init_state(rule, params)
+        state = init_state(rule, params)._replace(info={})
         if batch_spec.meta != "next":
             return ChainState(state, None)
         inputs, _ = prepare(batches.train)
-        zs = _forward(chain, _all_values(chain, params), inputs, (), 0)
+        zs = forward(chain, _all_values(chain, params), inputs, (), 0)
         # Nothing is equal to NaN: the first sweep runs its batch forward itself.
         unknown = jnp.full_like(_fingerprint(inputs), jnp.nan)
         return ChainState(state, Lookahead(unknown, zs))
@@ -146,185 +111,115 @@ def _sweep(
     reading: MetaBatch | None,
     params: Params,
     state: ChainState,
-    train_batch: Batch,
-    meta_batch: Batch | None,
+    train: Batch,
+    meta: Batch | None,
 ) -> tuple[Params, ChainState, StepInfo]:
-    values = _all_values(chain, params)
-    train = _start(chain, values, train_batch, state.ahead)
-    meta = None
-    if meta_batch is not None:
-        meta = _start(chain, values, meta_batch, None)
-    samt, value = state.samt, jnp.mean(train.losses)
-    for index, block in enumerate(chain_blocks(chain, params)):
-        visit = _Visit(chain, rule, block, index, SLICES.get(str(reading), 1))
-        block_values, train, meta, samt = _visit(visit, values, train, meta, samt)
-        values = (*values[:index], block_values, *values[index + 1 :])
-        params = replace_block(params, _by_path(block, block_values))
-    samt = samt._replace(count=optax.safe_increment(samt.count))
+    values, blocks = _all_values(chain, params), chain_blocks(chain, params)
+    rows = _rows(reading, train, meta)
+    run = _start(chain, values, rows, train, meta, state.ahead)
+    samt, value = state.samt, jnp.mean(run.losses)
+    stretch, index = equal_stretch(chain, rule, values, run), 0
+    while index < len(blocks):
+        if stretch is not None and index == stretch.start:
+            values, run, samt = visit_stretch(
+                stretch, chain, rule, blocks, rows, values, run, samt
+            )
+            index = stretch.stop - 1
+        visit = LayerVisit(
+            rule, chain.layers[index], blocks[index], rows, values[index],
+            *_hidden(chain, rows, run, index), run.cotangents[index],
+        )  # fmt: skip
+        rerun = functools.partial(_rerun, chain, rows, values, run, index)
+        own, run, samt = visit_layer(visit, run, samt, rerun)
+        values = (*values[:index], own, *values[index + 1 :])
+        index += 1
+    for block, own in zip(blocks, values, strict=True):
+        params = replace_block(params, by_path(block, own))
+    info = StepInfo(value, samt.info)
+    samt = samt._replace(count=optax.safe_increment(samt.count), info={})
     ahead = None
-    if meta is not None and reading == "next":
-        ahead = Lookahead(_fingerprint(meta.inputs), meta.pre_activations)
-    return params, ChainState(samt, ahead), StepInfo(value, samt.info)
+    if reading == "next":
+        inputs, zs = run.inputs[rows.meta], take(rows.meta, run.pre_activations)
+        ahead = Lookahead(_fingerprint(inputs), zs)
+    return params, ChainState(samt, ahead), info
 
 
-class _Visit(NamedTuple):
-    """What a visit is to: static."""
-
-    chain: Chain
-    rule: SamtRule
-    block: Block
-    position: int
-    stride: int
-
-    @property
-    def layer(self) -> Layer:
-        return self.chain.layers[self.position]
-
-
-def _visit(
-    visit: _Visit,
-    values: tuple[LayerValues, ...],
-    train: _Run,
-    meta: _Run | None,
-    samt: SamtState,
-) -> tuple[LayerValues, _Run, _Run | None, SamtState]:
-    """One visit, `visit_block` in terms of pre-activations."""
-    rule, block, index = visit.rule, visit.block, visit.position
-    own = values[index]
-    hidden, cotangent = _hidden(visit, train), train.cotangents[index]
-    grads = layer_gradient(visit.layer, own, hidden, cotangent)
-    directions, direction_state = rule.direction.update(
-        _by_path(block, grads), samt.direction[block.name], _by_path(block, own)
-    )
-    is_gradient = rule.direction is GRADIENT
-    layout = rule_layout(rule, _by_path(block, own))
-    step = LayerStep(
-        visit.layer, layout, hidden, cotangent, grads, layer_values(directions),
-        is_gradient,
-    )  # fmt: skip
-    measured = measure_step(step, rule.features)
-
-    def shift_of(meta_params: PyTree) -> tuple[Array, Proposed]:
-        proposed = propose(rule, layout, meta_params, measured, samt.count)
-        looked_at = hidden if meta is None else _hidden(visit, meta)
-        moved_by = shift(step, proposed.heads, looked_at)
-        return moved_by.astype(cotangent.dtype), proposed
-
-    meta_params = samt.meta[meta_name(rule, block)].params
-    meta_shift, pull, proposed = jax.vjp(shift_of, meta_params, has_aux=True)
+def _rows(reading: MetaBatch | None, train: Batch, meta: Batch | None) -> Rows:
+    num_train = len(train[0])
     if meta is None:
-        train_moved = meta_moved = _rerun(visit, values, train, meta_shift)
+        rows = slice(0, num_train, SLICES[str(reading)])
     else:
-        train_shift = shift(step, proposed.heads, hidden)
-        train_moved = _rerun(visit, values, train, train_shift)
-        meta_moved = _rerun(visit, values, meta, meta_shift)
-    # The meta-loss is a mean over every `stride`-th example: a slice of the cotangents,
-    # each mean having its own divisor.
-    meta_losses = meta_moved.losses[:: visit.stride]
-    meta_cotangent = _slice_examples(meta_moved.cotangents[index], visit.stride)
-    steps = spread_step_sizes(proposed.heads, layout)
-    updates = block_updates(_by_path(block, own), directions, steps)
-    candidate = optax.apply_updates(_by_path(block, own), updates)
-    visited = Visited(
-        jnp.mean(train.losses),
-        measured,
-        direction_state,
-        proposed,
-        candidate_is_finite(step, rule.features, measured, proposed.heads, candidate),
-        jnp.mean(meta_losses),
-        pull(-meta_cotangent)[0],
-    )
-    ok, samt = commit_visit(rule, block, samt, visited)
-    own = keep_if(ok, layer_values(candidate), own)
-    train = keep_if(ok, train_moved, train)
-    meta = None if meta is None else keep_if(ok, meta_moved, meta)
-    return own, train, meta, samt
+        rows = slice(num_train, num_train + len(meta[0]))
+    num_meta = len(range(rows.start, rows.stop, rows.step or 1))
+    return Rows(slice(0, num_train), rows, num_train, num_meta)
 
 
 def _start(
     chain: Chain,
     values: tuple[LayerValues, ...],
-    batch: Batch,
+    rows: Rows,
+    train: Batch,
+    meta: Batch | None,
     ahead: Lookahead | None,
-) -> _Run:
-    """Runs a batch through the chain, or takes it up where the last sweep left it."""
-    inputs, targets = batch
-
-    def afresh() -> tuple[Array, ...]:
-        return _forward(chain, values, inputs, (), 0)
-
-    if ahead is None:
-        zs = afresh()
+) -> Run:
+    """Runs the batches through the chain, one where the last sweep left it."""
+    inputs, targets = train
+    if meta is not None:
+        inputs, targets = jax.tree.map(lambda *each: jnp.concatenate(each), train, meta)
+    if ahead is None or meta is None:
+        zs = forward(chain, values, inputs, (), 0)
     else:
-        known = jnp.array_equal(_fingerprint(inputs), ahead.fingerprint)
-        zs = jax.lax.cond(known, lambda: ahead.pre_activations, afresh)
-    return _backward(chain, values, inputs, targets, zs)
+        known = jnp.array_equal(_fingerprint(train[0]), ahead.fingerprint)
+        train_zs = jax.lax.cond(
+            known,
+            lambda: ahead.pre_activations,
+            lambda: forward(chain, values, train[0], (), 0),
+        )
+        meta_zs = forward(chain, values, meta[0], (), 0)
+        zs = jax.tree.map(lambda *each: jnp.concatenate(each), train_zs, meta_zs)
+    targets_now, zs_now = take(rows.train, (targets, zs))
+    losses, cotangents = backward(chain, values, targets_now, zs_now, rows.num_train)
+    return Run(train[0], inputs, targets, zs, cotangents, losses)
 
 
 def _rerun(
-    visit: _Visit, values: tuple[LayerValues, ...], run: _Run, moved_by: Array
-) -> _Run:
-    """Runs a batch again from the visited layer, whose pre-activations have moved."""
-    zs = run.pre_activations
-    start = zs[visit.position] - moved_by.astype(zs[visit.position].dtype)
-    zs = _forward(
-        visit.chain,
-        values,
-        run.inputs,
-        (*zs[: visit.position], start),
-        visit.position + 1,
-    )
-    return _backward(visit.chain, values, run.inputs, run.targets, zs, visit.position)
-
-
-def _forward(
     chain: Chain,
+    rows: Rows,
     values: tuple[LayerValues, ...],
-    inputs: Array,
-    pre_activations: tuple[Array, ...],
-    start: int,
-) -> tuple[Array, ...]:
-    """Appends the pre-activations of the layers from `start` on."""
-    zs = pre_activations
-    for index in range(start, len(chain.layers)):
-        hidden = inputs if index == 0 else chain.layers[index - 1].post(zs[-1])
-        zs = (*zs, chain.layers[index].apply(values[index], hidden))
-    return zs
-
-
-def _backward(
-    chain: Chain,
-    values: tuple[LayerValues, ...],
-    inputs: Array,
-    targets: Array,
-    zs: tuple[Array, ...],
-    stop: int = 0,
-) -> _Run:
-    """Carries the mean loss's cotangents back to the layer `stop`."""
-    layers, cotangents = chain.layers, [jnp.zeros_like(z) for z in zs]
-    outputs, pull = jax.vjp(layers[-1].post, zs[-1])
-    losses, pull_loss = jax.vjp(
-        lambda outputs: chain.example_loss(_widen(outputs), targets), outputs
+    run: Run,
+    here: int,
+    moved_by: Array,
+) -> Rerun:
+    """Runs the examples again from a layer whose pre-activations have moved."""
+    zs, above = run.pre_activations, here + 1
+    start = zs[here] - moved_by.astype(zs[here].dtype)
+    zs = forward(chain, values, run.inputs, (*zs[:here], start), above)
+    run = run._replace(pre_activations=zs)
+    if above == len(chain.layers):
+        # No visit follows, and what it would want of the training batch is left out.
+        targets, zs = take(rows.meta, (run.targets, zs))
+        losses, (cotangent,) = backward(chain, values, targets, zs, rows.num_meta, here)
+        return Rerun(run, losses, cotangent)
+    losses, cotangents = backward(chain, values, run.targets, zs, rows.num_train, above)
+    # The training batch's mean and the meta-batch's have divisors of their own.
+    meta = rows.num_train / rows.num_meta * cotangents[0][rows.meta]
+    meta_cotangent = pull_back(
+        chain.layers[here], chain.layers[above], values[above], zs[here][rows.meta],
+        meta,
+    )  # fmt: skip
+    run = run._replace(
+        cotangents=(*run.cotangents[:above], *take(rows.train, cotangents)),
+        losses=losses[rows.train],
     )
-    (cotangent,) = pull_loss(jnp.full_like(losses, 1 / losses.size))
-    for index in reversed(range(stop, len(layers))):
-        (cotangents[index],) = pull(cotangent)
-        if index == stop:
-            break
-        hidden, pull = jax.vjp(layers[index - 1].post, zs[index - 1])
-        _, pull_affine = jax.vjp(
-            lambda h, i=index: layers[i].apply(values[i], h), hidden
-        )
-        (cotangent,) = pull_affine(cotangents[index])
-    return _Run(inputs, targets, zs, tuple(cotangents), losses)
+    return Rerun(run, losses[rows.meta], meta_cotangent)
 
 
-def _hidden(visit: _Visit, run: _Run) -> Array:
-    """What enters the visited layer; final, since the layers before it are."""
-    if visit.position == 0:
-        return run.inputs
-    before = visit.position - 1
-    return visit.chain.layers[before].post(run.pre_activations[before])
+def _hidden(chain: Chain, rows: Rows, run: Run, position: int) -> tuple[Array, Array]:
+    """What enters a layer of the training examples, and of all."""
+    if position == 0:
+        return run.train_inputs, run.inputs
+    hidden = chain.layers[position - 1].post(run.pre_activations[position - 1])
+    return hidden[rows.train], hidden
 
 
 def _fingerprint(inputs: Array) -> Float[Array, "n"]:
@@ -334,23 +229,6 @@ def _fingerprint(inputs: Array) -> Float[Array, "n"]:
     return weights @ inputs.reshape(num_examples, -1).astype(jnp.float32)
 
 
-def _slice_examples(cotangents: Array, stride: int) -> Array:
-    """Cotangents of the mean over every `stride`-th example; zero for the others."""
-    num_examples = cotangents.shape[0]
-    taken = jnp.arange(num_examples) % stride == 0
-    weights = jnp.where(taken, num_examples / -(-num_examples // stride), 0.0)
-    shape = (-1,) + (1,) * (cotangents.ndim - 1)
-    return cotangents * weights.reshape(shape).astype(cotangents.dtype)
-
-
 def _all_values(chain: Chain, params: Params) -> tuple[LayerValues, ...]:
     blocks = chain_blocks(chain, params)
     return tuple(layer_values(get_block(params, block)) for block in blocks)
-
-
-def _by_path(block: Block, values: LayerValues) -> BlockValues:
-    return {path: values[path.rpartition("/")[2]] for path in block.paths}
-
-
-def _widen(outputs: Array) -> Array:
-    return outputs.astype(jnp.promote_types(jnp.float32, outputs.dtype))

@@ -4,7 +4,8 @@ The training set is an endless stream of batches. Every epoch of the stream is a
 permutation, drawn from (seed, epoch), cut into batches; examples that do not fill a
 last batch are left out of that epoch. A step that takes n training batches is given, at
 step t, the batches t n to t n + n - 1. Nothing is kept between steps, so a run that is
-taken up at step t sees what an unbroken one would have seen.
+taken up at step t sees what an unbroken one would have seen. Where a method asks for
+full batches, every batch is the whole set in its own order.
 
 The permutations are made on the host: sorting 60,000 numbers there takes 5 ms an epoch,
 and `jax.random.permutation` takes 27 ms on the same processor. The compiled loop is
@@ -78,7 +79,8 @@ def data_order(num_examples: int, batch_size: int | None, spec: BatchSpec) -> Da
       The order.
 
     Raises:
-      ValueError: The batch is larger than what it is drawn from.
+      ValueError: The batch is larger than what it is drawn from, or the method asks for
+        full batches and is given less.
 
     Example:
       >>> from samt_jax import BatchSpec
@@ -88,6 +90,12 @@ def data_order(num_examples: int, batch_size: int | None, spec: BatchSpec) -> Da
     """
     available = DataOrder(num_examples, 1, spec).stream_examples
     size = available if batch_size is None else batch_size
+    if spec.full_batch and size != available:
+        raise ValueError(
+            f"The batch size is {size}, and the method keeps variables for each of the "
+            f"{available:,} examples; leave the batch size out (None in the library), "
+            "for the whole training set."
+        )
     smallest = 2 if spec.meta == "strided" else 1
     if not smallest <= size <= available:
         half = " (half of the training set)" if spec.meta == "held_out" else ""
@@ -119,6 +127,8 @@ def epoch_batches(
       >>> epoch_batches(order, seed=0, epoch=0).shape
       (2, 3)
     """
+    if order.spec.full_batch:
+        return np.arange(order.num_examples, dtype=np.int32)[None]
     chosen = _permutation(order.stream_examples, seed, epoch, stream)
     if order.spec.meta == "held_out":
         # The same halves for every seed, so that seeds compare.
@@ -152,7 +162,7 @@ def step_indices(
       >>> bool((indices.meta[2] == indices.train[3]).all())
       True
     """
-    num_train, meta = order.spec
+    num_train, meta = order.spec.num_train, order.spec.meta
     steps = (num_steps, num_train, order.batch_size)
     first, count = first_step * num_train, num_steps * num_train
     ahead = num_train if meta == "next" else 0

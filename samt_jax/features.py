@@ -126,11 +126,12 @@ def stack_features(
       Array([ 2.,  4.,  3., -1.,  2.], dtype=float32)
     """
     limit = jnp.finfo(unit.dtype).max
-    features = [mean * unit, variance * unit * unit, maximum, minimum, norm * unit]
-    # Clipped, but never a maximum or minimum: they carry the news of a bad gradient.
-    features = [jnp.minimum(f, limit) if i in (1, 4) else f
-                for i, f in enumerate(features)]  # fmt: skip
-    return jnp.stack(features)
+    mean, variance, norm = (
+        jnp.clip(each, -limit, limit)
+        for each in (mean * unit, variance * unit * unit, norm * unit)
+    )
+    # Never a maximum or minimum: they carry the news of a bad gradient.
+    return jnp.stack([mean, variance, maximum, minimum, norm])
 
 
 def max_and_min(leaf: Float[Array, "..."]) -> tuple[Scalar, Scalar]:
@@ -154,6 +155,39 @@ def max_and_min(leaf: Float[Array, "..."]) -> tuple[Scalar, Scalar]:
         lambda a, b: (jnp.maximum(a[0], b[0]), jnp.minimum(a[1], b[1])),
         tuple(range(leaf.ndim)),
     )
+
+
+def ends_and_sums(
+    leaf: Float[Array, "..."], unit: Scalar
+) -> tuple[Scalar, Scalar, Scalar, Scalar]:
+    """Largest and smallest entry, sum and sum of squares, in one pass over an array.
+
+    Args:
+      leaf: Any array.
+      unit: What entries are divided by before they are summed.
+
+    Returns:
+      The four; the ends are those of the array itself.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> [float(x) for x in ends_and_sums(jnp.array([3.0, -4.0]), jnp.float32(2.0))]
+      [3.0, -4.0, -0.5, 6.25]
+    """
+    # A reduction over a short leading axis is unrolled and vectorised along the others;
+    # XLA's processor backend reduces several things to single numbers entry by entry.
+    tiles = jnp.reshape(leaf, (_num_tiles(leaf.size), -1))
+    scaled = tiles / unit
+    zero, infinity = jnp.zeros((), scaled.dtype), jnp.array(jnp.inf, leaf.dtype)
+    high, low, sums, squares = jax.lax.reduce(
+        (tiles, tiles, scaled, scaled * scaled),
+        (-infinity, infinity, zero, zero),
+        lambda a, b: (
+            jnp.maximum(a[0], b[0]), jnp.minimum(a[1], b[1]), a[2] + b[2], a[3] + b[3],
+        ),
+        (0,),
+    )  # fmt: skip
+    return jnp.max(high), jnp.min(low), jnp.sum(sums), jnp.sum(squares)
 
 
 def features_from_sums(
@@ -268,6 +302,11 @@ def raw_gradient_features() -> Features:
         return flat
 
     return Features(measure, lambda measured: measured)
+
+
+def _num_tiles(size: int) -> int:
+    """The largest divisor of an array's size that a reduction is unrolled for."""
+    return max(k for k in range(1, 17) if size % k == 0)
 
 
 def _float_leaves(grads: Params) -> list[Float[Array, "..."]]:

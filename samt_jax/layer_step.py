@@ -9,6 +9,7 @@ meta-gradient without a second weight-shaped gradient: for one number
 ``-⟨δ', (h' hᵀ + 1) δ⟩``.
 """
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -20,10 +21,10 @@ from samt_jax.blocks import BlockValues
 from samt_jax.chain import Layer, LayerValues
 from samt_jax.features import (
     Features,
+    ends_and_sums,
     features_from_sums,
     gradient_features,
     largest_entry,
-    max_and_min,
 )
 from samt_jax.meta import all_finite
 from samt_jax.step_size import HeadSteps, StepLayout, spread_step_sizes
@@ -78,24 +79,58 @@ def layer_gradient(
     return pull(cotangent)[0]
 
 
-def shift(step: LayerStep, heads: tuple[HeadSteps, ...], hidden: Array) -> Array:
+class Pushed(NamedTuple):
+    """Inputs of a layer, and what a step does to them as far as its size is not in it.
+
+    Attributes:
+      hidden: The inputs, of any batch.
+      push: The shift of a step of size one; `None` where sizes stand inside of it.
+    """
+
+    hidden: Array
+    push: Array | None
+
+
+def push(step: LayerStep, hidden: Array) -> Pushed:
+    """Works out what of a shift does not depend on the size of the step.
+
+    Args:
+      step: The step.
+      hidden: Inputs of the layer, of any batch.
+
+    Returns:
+      What :func:`shift` takes; rows of its arrays are examples, and may be sliced.
+    """
+    if not _is_per_output(step):
+        return Pushed(hidden, None)
+    if not (step.is_gradient and step.layer.is_dense and _prefers_gram(step, 1)):
+        return Pushed(hidden, step.layer.apply(step.directions, hidden))
+    gram = _gram(hidden, step.hidden).astype(step.cotangent.dtype)
+    moved = gram @ step.cotangent
+    if "bias" in step.directions:
+        moved = moved + step.directions["bias"].reshape(1, -1).astype(moved.dtype)
+    return Pushed(hidden, moved)
+
+
+def shift(step: LayerStep, heads: tuple[HeadSteps, ...], pushed: Pushed) -> Array:
     """By how much a step lowers the pre-activations of some inputs.
 
     Args:
       step: The step.
       heads: Its size.
-      hidden: Inputs of the layer, of any batch.
+      pushed: The inputs.
 
     Returns:
       What to subtract from the pre-activations, differentiable by the step size at
       the price that the module's docstring states.
     """
-    if _is_per_output(step):
+    hidden = pushed.hidden
+    if pushed.push is not None:
         size = heads[0].step_size
         size = (
             size if size.ndim == 0 else size.reshape((1,) * (hidden.ndim - 1) + (-1,))
         )
-        return size * _push(step, hidden)
+        return size * pushed.push
     summands = _outer_products(step, heads)
     if summands is not None and _prefers_gram(step, len(summands)):
         return _shift_of_outer_products(step, heads, summands, hidden)
@@ -105,10 +140,11 @@ def shift(step: LayerStep, heads: tuple[HeadSteps, ...], hidden: Array) -> Array
 
 
 def measure_step(step: LayerStep, features: Features) -> Float[Array, "k"]:
-    """The features of a layer's gradient, by way of the batch where that is cheaper.
+    """The features of a layer's gradient, in one pass over a dense layer's.
 
-    Mean and norm of hᵀδ follow from the sums and Gram matrices of h and δ
-    (``‖hᵀδ‖² = ⟨h hᵀ, δ δᵀ⟩``); only maximum and minimum read the gradient.
+    Sums are taken in a unit of the cotangents' size, since squares overflow long before
+    the gradient does, and that takes no pass over the gradient first. (With inputs of
+    over 1e16 they overflow all the same, to the largest number.)
 
     Args:
       step: The step.
@@ -117,23 +153,22 @@ def measure_step(step: LayerStep, features: Features) -> Float[Array, "k"]:
     Returns:
       The measured features.
     """
-    is_plain = features.measure is gradient_features
-    if not (is_plain and step.layer.is_dense and _prefers_gram(step, 1)):
+    if not (features.measure is gradient_features and step.layer.is_dense):
         return features.measure(step.grads)
-    ends = [max_and_min(leaf) for leaf in step.grads.values()]
-    maximum = jnp.max(jnp.stack([high for high, _ in ends]))
-    minimum = jnp.min(jnp.stack([low for _, low in ends]))
-    # Scaled first: squares overflow long before the gradient does.
-    unit = largest_entry(maximum, minimum)
-    cotangent = step.cotangent.astype(unit.dtype) / unit
-    has_bias = "bias" in step.grads
-    row_sums = jnp.sum(step.hidden, axis=1, dtype=unit.dtype) + has_bias
-    size = sum(leaf.size for leaf in step.grads.values())
-    mean = jnp.sum(row_sums * jnp.sum(cotangent, axis=1)) / size
-    gram = _gram(step.hidden, step.hidden) + has_bias
-    squares = jnp.sum(gram * _gram(cotangent, cotangent))
+    leaves = [leaf.astype(_wide(leaf)) for leaf in step.grads.values()]
+    largest = len(step.hidden) * jnp.max(jnp.abs(step.cotangent))
+    unit = largest_entry(largest, largest).astype(leaves[0].dtype)
+    highs, lows, sums, squares = zip(
+        *[ends_and_sums(leaf, unit) for leaf in leaves], strict=True
+    )
+    size = sum(leaf.size for leaf in leaves)
     return features_from_sums(
-        maximum, minimum, unit, mean, jnp.maximum(squares, 0.0), size
+        functools.reduce(jnp.maximum, highs),
+        functools.reduce(jnp.minimum, lows),
+        unit,
+        sum(sums, start=jnp.zeros((), unit.dtype)) / size,
+        sum(squares, start=jnp.zeros((), unit.dtype)),
+        size,
     )
 
 
@@ -177,14 +212,6 @@ def _largest_step(head: HeadSteps) -> Array:
         ends = [jnp.max(jnp.abs(factor)) for factor in factors]
         bound = bound + math.prod(ends[1:], start=ends[0])
     return bound
-
-
-def _push(step: LayerStep, hidden: Array) -> Array:
-    """The shift of a step of size one."""
-    if not (step.is_gradient and step.layer.is_dense and _prefers_gram(step, 1)):
-        return step.layer.apply(step.directions, hidden)
-    gram = _gram(hidden, step.hidden) + ("bias" in step.grads)
-    return gram.astype(step.cotangent.dtype) @ step.cotangent
 
 
 def _shift_of_outer_products(
@@ -246,8 +273,11 @@ def _prefers_gram(step: LayerStep, num_products: int) -> bool:
 
 
 def _gram(left: Array, right: Array) -> Array:
-    dtype = jnp.promote_types(jnp.float32, left.dtype)
-    return jnp.matmul(left, right.T, preferred_element_type=dtype)
+    return jnp.matmul(left, right.T, preferred_element_type=_wide(left))
+
+
+def _wide(array: Array) -> jnp.dtype:
+    return jnp.promote_types(jnp.float32, array.dtype)
 
 
 def _by_leaf(by_path: dict) -> dict:

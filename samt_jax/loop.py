@@ -1,6 +1,6 @@
 """One seed's run as pure functions: the first state, consecutive steps, a judgement.
 
-`training.py` compiles them, maps them over seeds and calls them epoch by epoch.
+`training.py` compiles them, maps them over seeds and calls them from stop to stop.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int, PyTree, UInt32
+from jaxtyping import Array, Bool, Float, Int, PyTree, UInt32
 
 from samt_jax.base import Algorithm, Batch, Key, LossFn, Params, Scalar, State, StepInfo
 from samt_jax.data_order import StepIndices, gather_batches
@@ -42,8 +42,27 @@ class TrainState(NamedTuple):
     key: UInt32[Array, "*seeds 2"]
 
 
+class Totals(NamedTuple):
+    """What the steps of an epoch reported so far, as running sums.
+
+    A thousand stacked records would be the alternative.
+
+    Attributes:
+      sums: Leaf by leaf of their `StepInfo`, over the steps at which it was finite; the
+        last value of leaves that are not floating-point numbers.
+      counts: Over how many steps each was finite.
+      nonfinite_losses: Steps whose training loss was not finite.
+      last_value: The training loss of the last step.
+    """
+
+    sums: StepInfo
+    counts: PyTree
+    nonfinite_losses: Int[Array, "*seeds"]
+    last_value: Float[Array, "*seeds"]
+
+
 class EpochMetrics(NamedTuple):
-    """What consecutive steps reported.
+    """What the steps of an epoch reported.
 
     Attributes:
       info: Mean over the steps of every floating-point leaf of their
@@ -64,7 +83,7 @@ def init_state(
     seed: Int[Array, ""],
     indices: StepIndices,
     train: Batch,
-) -> TrainState:
+) -> tuple[TrainState, Totals]:
     """The state before the first step.
 
     Args:
@@ -76,7 +95,7 @@ def init_state(
       train: The training set.
 
     Returns:
-      The state.
+      The state, and the sums over no steps.
     """
     key = jax.random.key(seed)
     params, model_state = problem.init(jax.random.fold_in(key, _INIT))
@@ -86,59 +105,65 @@ def init_state(
     algorithm_state = algorithm.init(
         params, gather_batches(train, indices), jax.random.fold_in(key, _ALGORITHM)
     )
-    return TrainState(
+    state = TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         algorithm_state=algorithm_state,
         model_state=model_state,
         key=jax.random.key_data(key),
     )
+    step = _make_step(problem, algorithm, key, train)
+    return state, _no_steps(jax.eval_shape(step, state, indices)[1])
 
 
 def train_steps(
     problem: Problem,
     make_algorithm: MakeAlgorithm,
     num_steps: int,
-    state: TrainState,
+    progress: tuple[TrainState, Totals],
     indices: StepIndices,
     train: Batch,
-) -> tuple[TrainState, EpochMetrics]:
-    """Takes consecutive steps.
+    bounds: tuple[Int[Array, ""], Int[Array, ""]],
+) -> tuple[TrainState, Totals, EpochMetrics]:
+    """Takes consecutive steps of an epoch.
+
+    How many is decided when it is called, not when it is compiled: one program stops
+    wherever a run has to, and gives the same numbers wherever it stops.
 
     Args:
       problem: What is trained.
       make_algorithm: Makes the algorithm.
       num_steps: Length of the whole run.
-      state: The state before.
-      indices: The examples of each step, along a leading axis.
+      progress: The state before, and the sums over the steps of this epoch.
+      indices: The examples of each step of the epoch, along a leading axis.
       train: The training set.
+      bounds: The first step to take, counted from the epoch's start, and the one before
+        which to stop.
 
     Returns:
-      The state after, and what the steps reported.
+      The state after, the sums, and what the epoch's steps reported up to now.
     """
+    state, totals = progress
     key = jax.random.wrap_key_data(state.key)
     algorithm = make_algorithm(
         problem.loss_fn, jax.random.fold_in(key, _MAKE), num_steps
     )
-    step_key = jax.random.fold_in(key, _STEPS)
+    step = _make_step(problem, algorithm, key, train)
+    first, stop = bounds
+    # An epoch's sums start from zero.
+    totals = jax.tree.map(
+        lambda leaf: jnp.where(first == 0, jnp.zeros_like(leaf), leaf), totals
+    )
 
-    def step(state: TrainState, indices: StepIndices) -> tuple[TrainState, StepInfo]:
-        batches = gather_batches(train, indices)
-        params, algorithm_state, info = algorithm.step(
-            state.params,
-            state.algorithm_state,
-            batches,
-            jax.random.fold_in(step_key, state.step),
-        )
-        last = batches.train
-        if algorithm.batch_spec.num_train > 1:
-            last = jax.tree.map(lambda leaf: leaf[-1], last)
-        model_state = problem.update_model_state(params, state.model_state, last)
-        return TrainState(
-            state.step + 1, params, algorithm_state, model_state, state.key
-        ), info
+    def counted_step(
+        number: Int[Array, ""], carry: tuple[TrainState, Totals]
+    ) -> tuple[TrainState, Totals]:
+        state, totals = carry
+        state, info = step(state, jax.tree.map(lambda leaf: leaf[number], indices))
+        return state, _add(totals, info)
 
-    return _scan_with_means(step, state, indices)
+    state, totals = jax.lax.fori_loop(first, stop, counted_step, (state, totals))
+    return state, totals, _metrics_of(state, totals)
 
 
 def evaluate_state(
@@ -205,53 +230,56 @@ def state_sha256(state: PyTree) -> str:
     return digest.hexdigest()
 
 
-class _Totals(NamedTuple):
-    """Sums over steps, leaf by leaf, and over how many steps each was finite."""
+def _make_step(
+    problem: Problem, algorithm: Algorithm, key: Key, train: Batch
+) -> Callable[[TrainState, StepIndices], tuple[TrainState, StepInfo]]:
+    """One step of a run, a function of the state and of which examples it sees."""
+    step_key = jax.random.fold_in(key, _STEPS)
 
-    sums: PyTree
-    counts: PyTree
-    nonfinite_losses: Int[Array, ""]
-    last_value: Scalar
+    def step(state: TrainState, indices: StepIndices) -> tuple[TrainState, StepInfo]:
+        batches = gather_batches(train, indices)
+        params, algorithm_state, info = algorithm.step(
+            state.params,
+            state.algorithm_state,
+            batches,
+            jax.random.fold_in(step_key, state.step),
+        )
+        last = batches.train
+        if algorithm.batch_spec.num_train > 1:
+            last = jax.tree.map(lambda leaf: leaf[-1], last)
+        model_state = problem.update_model_state(params, state.model_state, last)
+        return TrainState(
+            state.step + 1, params, algorithm_state, model_state, state.key
+        ), info
+
+    return step
 
 
-def _scan_with_means(
-    step: Callable[[TrainState, StepIndices], tuple[TrainState, StepInfo]],
-    state: TrainState,
-    indices: StepIndices,
-) -> tuple[TrainState, EpochMetrics]:
-    """Scans the steps, with running sums in place of a thousand stacked records."""
-    first = jax.tree.map(lambda leaf: leaf[0], indices)
-    shapes = jax.eval_shape(step, state, first)[1]
-    totals = _Totals(
-        jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes),
-        jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.int32), shapes),
+def _no_steps(info: StepInfo) -> Totals:
+    return Totals(
+        jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), info),
+        jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.int32), info),
         jnp.zeros((), jnp.int32),
-        jnp.zeros(shapes.value.shape, shapes.value.dtype),
+        jnp.zeros(info.value.shape, info.value.dtype),
     )
 
-    def counted_step(
-        carry: tuple[TrainState, _Totals], indices: StepIndices
-    ) -> tuple[tuple[TrainState, _Totals], None]:
-        state, totals = carry
-        state, info = step(state, indices)
-        return (state, _add(totals, info)), None
 
-    (state, totals), _ = jax.lax.scan(counted_step, (state, totals), indices)
+def _metrics_of(state: TrainState, totals: Totals) -> EpochMetrics:
     finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(state.params)]
-    return state, EpochMetrics(
+    return EpochMetrics(
         info=jax.tree.map(_mean, totals.sums, totals.counts),
         nonfinite_losses=totals.nonfinite_losses,
         is_finite=jnp.all(jnp.array([*finite, jnp.isfinite(totals.last_value)])),
     )
 
 
-def _add(totals: _Totals, info: StepInfo) -> _Totals:
+def _add(totals: Totals, info: StepInfo) -> Totals:
     def add(total: Array, leaf: Array) -> Array:
         if not jnp.issubdtype(leaf.dtype, jnp.inexact):
             return leaf
         return total + jnp.where(jnp.isfinite(leaf), leaf, 0)
 
-    return _Totals(
+    return Totals(
         jax.tree.map(add, totals.sums, info),
         jax.tree.map(lambda n, leaf: n + jnp.isfinite(leaf), totals.counts, info),
         totals.nonfinite_losses + ~jnp.isfinite(info.value),

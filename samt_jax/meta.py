@@ -47,6 +47,12 @@ class MetaState(NamedTuple):
     Attributes:
       params: The eta model's weights, `meta_params`.
       opt_state: State of its optimizer.
+
+    Example:
+      >>> import jax.numpy as jnp, optax
+      >>> meta_params, optimizer = {"w": jnp.ones(2)}, optax.sgd(0.1)
+      >>> MetaState(meta_params, optimizer.init(meta_params)).params
+      {'w': Array([1., 1.], dtype=float32)}
     """
 
     params: PyTree
@@ -103,7 +109,7 @@ def meta_value_and_grad(
 
 def step_meta_params(
     state: MetaState, grads: PyTree, optimizer: optax.GradientTransformation
-) -> MetaState:
+) -> tuple[MetaState, PyTree]:
     """One step of the meta-optimizer.
 
     Args:
@@ -112,17 +118,18 @@ def step_meta_params(
       optimizer: Any optax transformation.
 
     Returns:
-      The next state.
+      The next state, and what was added to the weights.
 
     Example:
       >>> import jax.numpy as jnp, optax
       >>> sgd = optax.sgd(0.5)
       >>> state = MetaState(jnp.float32(1.0), sgd.init(jnp.float32(1.0)))
-      >>> float(step_meta_params(state, jnp.float32(1.0), sgd).params)
-      0.5
+      >>> stepped, updates = step_meta_params(state, jnp.float32(1.0), sgd)
+      >>> float(stepped.params), float(updates)
+      (0.5, -0.5)
     """
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    return MetaState(optax.apply_updates(state.params, updates), opt_state)
+    return MetaState(optax.apply_updates(state.params, updates), opt_state), updates
 
 
 def all_finite(tree: PyTree) -> Bool[Array, ""]:
@@ -141,11 +148,11 @@ def all_finite(tree: PyTree) -> Bool[Array, ""]:
     """
     leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
     small = [leaf for leaf in leaves if leaf.size <= _SMALL]
-    sums = [jnp.sum(0 * leaf) for leaf in leaves if leaf.size > _SMALL]
-    if small:
-        sums.append(jnp.sum(0 * jnp.concatenate([jnp.ravel(leaf) for leaf in small])))
-    # 0 times a number is 0, and NaN for an infinity: one short sum instead of a chain
-    # of boolean reductions for every leaf.
+    large = [leaf for leaf in leaves if leaf.size > _SMALL]
+    joined = [jnp.concatenate([jnp.ravel(leaf) for leaf in small])] if small else []
+    # A number less itself is 0, and NaN for an infinity: one short sum instead of a
+    # chain of boolean reductions for every leaf.
+    sums = [jnp.sum(leaf - leaf) for leaf in (*large, *joined)]
     return jnp.isfinite(sum(sums, start=jnp.zeros(())))
 
 
@@ -164,8 +171,10 @@ def first_failure(checks: dict[str, Bool[Array, ""]]) -> Int[Array, ""]:
       >>> CAUSES[int(first_failure(checks))]
       'candidate'
     """
-    failed = ~jnp.stack([checks[cause] for cause in CAUSES])
-    return jnp.where(jnp.any(failed), jnp.argmax(failed), -1).astype(jnp.int32)
+    index = jnp.full((), -1, jnp.int32)
+    for cause in reversed(CAUSES):
+        index = jnp.where(checks[cause], index, CAUSES.index(cause))
+    return index
 
 
 def keep_if(ok: Bool[Array, ""], new: PyTree, old: PyTree) -> PyTree:

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from samt_jax.layerwise_rivals import LAYERWISE
 from samt_jax.rivals import RIVALS
 
 if TYPE_CHECKING:
     from samt_jax.base import Algorithm, Key, LossFn
+    from samt_jax.granularity import Granularity
     from samt_jax.loop import MakeAlgorithm
-    from samt_jax.step_size import Granularity
 
 SCHEDULES = ("constant", "cosine", "step")
 
@@ -66,15 +67,17 @@ class Optimizer(NamedTuple):
 
     Attributes:
       summary: What it is, in a few words.
-      learning_rate: What `learning_rate` is by default.
+      learning_rate: What `learning_rate` is by default; `None` where there is none.
       takes: The settings that it takes.
       build: Makes the algorithm.
+      full_batch: Whether a step needs the whole training set.
     """
 
     summary: str
-    learning_rate: float
+    learning_rate: float | None
     takes: frozenset[str]
     build: Callable[[Setup], Algorithm]
+    full_batch: bool = False
 
 
 def make_optimizer(name: str, **settings: Any) -> MakeAlgorithm:
@@ -103,13 +106,14 @@ def make_optimizer(name: str, **settings: Any) -> MakeAlgorithm:
       >>> loss_fn = lambda params, batch: jnp.mean((params - batch) ** 2)
       >>> make_algorithm = make_optimizer("sgd", learning_rate=0.5, schedule="cosine")
       >>> make_algorithm(loss_fn, jax.random.key(0), 100).batch_spec
-      BatchSpec(num_train=1, meta=None)
+      BatchSpec(num_train=1, meta=None, full_batch=False)
     """
     row = find_optimizer(name)
     given = {key: value for key, value in settings.items() if value is not None}
     for setting in given:
         check_takes(name, setting)
-    given.setdefault("learning_rate", row.learning_rate)
+    if row.learning_rate is not None:
+        given.setdefault("learning_rate", row.learning_rate)
 
     def make_algorithm(loss_fn: LossFn, key: Key, num_steps: int) -> Algorithm:
         return row.build(Setup(loss_fn, key, num_steps, dict(given)))
@@ -203,7 +207,6 @@ def _samt(granularity: Granularity) -> Callable[[Setup], Algorithm]:
             engine=settings.pop("engine", "auto"),
             granularity=granularity,
             features=_features(settings),
-            direction=_direction(settings),
             # As one vector: a kernel a leaf would cost more than the arithmetic.
             meta_optimizer=optax.flatten(optax.adam(meta_learning_rate)),
             schedule=factor if callable(factor) else None,
@@ -224,55 +227,17 @@ def _features(settings: dict[str, Any]) -> Any:
     return scaled_features(keep, log_scale=scale if scale else None)
 
 
-def _direction(settings: dict[str, Any]) -> Any:
-    import optax
-
-    named = {
-        "gradient": lambda: None,
-        "momentum": lambda: optax.ema(0.9),
-        "adam": optax.scale_by_adam,
-    }
-    direction = settings.pop("direction", None)
-    if not isinstance(direction, str):
-        return direction
-    if direction not in named:
-        raise ValueError(
-            f"there is no direction {direction!r}; choose one of {', '.join(named)}."
-        )
-    return named[direction]()
-
-
 def _schedule_free(setup: Setup) -> Algorithm:
-    """Schedule-free AdamW, which is judged at its averaged iterate.
+    from samt_jax.schedule_free import schedule_free
 
-    The gradients are taken elsewhere, at what optax calls the parameters. Here they are
-    kept in the state, so that the parameters that a loop sees are the ones to judge.
-    """
-    from optax import contrib
-
-    from samt_jax.base import Algorithm, from_optax
-
-    tx = contrib.schedule_free_adamw(setup.settings["learning_rate"])
-    inner = from_optax(tx, setup.loss_fn)
-
-    def init_fn(params: Any, batches: Any, key: Any) -> Any:
-        return params, inner.init(params, batches, key)
-
-    def step_fn(params: Any, state: Any, batches: Any, key: Any) -> Any:
-        del params
-        at, inner_state = state
-        at, inner_state, info = inner.step(at, inner_state, batches, key)
-        averaged = contrib.schedule_free_eval_params(inner_state, at)
-        return averaged, (at, inner_state), info
-
-    return Algorithm(init_fn, step_fn)
+    return schedule_free(setup.settings["learning_rate"], setup.loss_fn)
 
 
 OPTIMIZERS: dict[str, Optimizer] = {
-    "samt-s": Optimizer("SAMT, one step size a block", 0.2, _SAMT, _samt("scalar")),
-    "samt-r": Optimizer("SAMT, one step size a row", 0.2, _SAMT, _samt("row")),
-    "samt-c": Optimizer("SAMT, one step size a column", 0.2, _SAMT, _samt("column")),
-    "samt-e": Optimizer("SAMT, one step size an entry", 0.2, _SAMT, _samt("element")),
+    "samt-s": Optimizer("SAMT, one step size a block", 0.1, _SAMT, _samt("scalar")),
+    "samt-r": Optimizer("SAMT, one step size a row", 0.1, _SAMT, _samt("row")),
+    "samt-c": Optimizer("SAMT, one step size a column", 0.1, _SAMT, _samt("column")),
+    "samt-e": Optimizer("SAMT, one step size an entry", 0.1, _SAMT, _samt("element")),
     "sgd": Optimizer(
         "stochastic gradient descent",
         0.1,
@@ -357,4 +322,5 @@ OPTIMIZERS: dict[str, Optimizer] = {
         _from_optax(lambda optax, rate, settings: optax.contrib.prodigy(rate)),
     ),
     **{name: Optimizer(*row) for name, row in RIVALS.items()},
+    **{name: Optimizer(*row) for name, row in LAYERWISE.items()},
 }

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, PyTree
 
@@ -32,6 +33,18 @@ class Problem(NamedTuple):
       summarise: Means of these over a part → what is reported of it.
       update_model_state: ``update_model_state(params, model_state, batch) ->
         model_state``, called once a step with the new parameters: batch statistics.
+
+    Example:
+      >>> data = jnp.arange(8.0)
+      >>> problem = Problem(
+      ...     init=lambda key: (jnp.zeros(()), ()),
+      ...     loss_fn=lambda params, batch: jnp.mean((params - batch) ** 2),
+      ...     train=data,
+      ...     evaluation={"test": data},
+      ...     measure=lambda params, _, batch: {"loss": (params - batch) ** 2},
+      ... )
+      >>> float(problem.loss_fn(jnp.float32(3.5), problem.train))
+      5.25
     """
 
     init: Callable[[Key], tuple[Params, ModelState]]
@@ -81,7 +94,9 @@ def supervised(dataset: Any, model: _Model) -> Problem:
       or `"rmse"` (in the unit of the targets).
 
     Raises:
-      ValueError: The task is unknown.
+      ValueError: The task is unknown, or the data cannot be trained on: a part without
+        examples, an input that is not finite, a label that the model has no output for.
+        The first one is named with its index and value.
 
     Example:
       >>> from samt_jax.data import load
@@ -99,7 +114,12 @@ def supervised(dataset: Any, model: _Model) -> Problem:
             f"{', '.join(map(repr, _LOSSES))}."
         )
     losses, measure, summarise = _LOSSES[dataset.task]
+    for name in ("train", "validation", "test"):
+        inputs, targets = getattr(dataset, name)
+        check_examples(name, inputs, targets, dataset.task)
     train = jax.device_put(tuple(dataset.train))
+    if dataset.task == "classification":
+        _check_labels(dataset, model, train[0][:1])
 
     def measure_fn(params: Params, model_state: ModelState, batch: Batch) -> Measures:
         inputs, targets = batch
@@ -121,6 +141,70 @@ def supervised(dataset: Any, model: _Model) -> Problem:
     )
 
 
+def check_examples(name: str, inputs: Any, targets: Any, task: str) -> None:
+    """Refuses examples that a loss would take in silence and learn nonsense from.
+
+    Args:
+      name: What the part is called.
+      inputs: Examples along the first axis.
+      targets: Likewise.
+      task: `"classification"` or `"regression"`.
+
+    Raises:
+      ValueError: One sentence: which part, which index, which value, what is allowed.
+
+    Example:
+      >>> import numpy as np
+      >>> check_examples("test", np.ones((2, 3)), np.array([0, -1]), "classification")
+      Traceback (most recent call last):
+      ValueError: test label 1 is -1; labels are whole numbers from 0.
+    """
+    inputs, targets = np.asarray(inputs), np.asarray(targets)
+    if not len(inputs) or len(inputs) != len(targets):
+        raise ValueError(
+            f"the {name} part has {len(inputs):,} inputs and {len(targets):,} targets; "
+            "there must be as many, and at least one."
+        )
+    _check_finite(f"{name} input", inputs)
+    if task == "regression":
+        _check_finite(f"{name} target", targets)
+        return
+    is_whole = np.issubdtype(targets.dtype, np.integer)
+    bad = np.flatnonzero(targets < 0) if is_whole else np.arange(1)
+    if bad.size:
+        raise ValueError(
+            f"{name} label {bad[0]} is {targets[bad[0]]}; labels are whole numbers "
+            "from 0."
+        )
+
+
+def _check_finite(what: str, numbers: np.ndarray) -> None:
+    if not np.issubdtype(numbers.dtype, np.inexact) or np.isfinite(numbers).all():
+        return
+    index = tuple(int(i) for i in np.argwhere(~np.isfinite(numbers))[0])
+    raise ValueError(
+        f"{what} {list(index)} is {numbers[index]}; mend or leave out what is not a "
+        "finite number."
+    )
+
+
+def _check_labels(dataset: Any, model: _Model, inputs: Array) -> None:
+    """Every label must have an output; the loss would give the others a number too."""
+
+    def outputs_of(inputs: Array) -> Array:
+        return model.apply(model.init(jax.random.key(0), inputs)[0], inputs)
+
+    num_outputs = jax.eval_shape(outputs_of, inputs).shape[-1]
+    for name in ("train", "validation", "test"):
+        labels = np.asarray(getattr(dataset, name)[1])
+        bad = np.flatnonzero(labels >= num_outputs)
+        if bad.size:
+            raise ValueError(
+                f"{name} label {bad[0]} is {labels[bad[0]]}; the model has "
+                f"{num_outputs} outputs, for labels from 0 to {num_outputs - 1}."
+            )
+
+
 def _loss_fn(model: _Model, losses: Callable[[Array, Array], Array]) -> LossFn:
     """The mean loss: a chain where the model is one, for engines that know chains."""
     if model.layers is not None:
@@ -134,21 +218,23 @@ def _loss_fn(model: _Model, losses: Callable[[Array, Array], Array]) -> LossFn:
     return loss_fn
 
 
-def _cross_entropy(logits: Array, labels: Array) -> Float[Array, " b"]:
+def cross_entropy(logits: Array, labels: Array) -> Float[Array, " b"]:
+    """The softmax cross-entropy of each example, in nats."""
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
 
 
 def _measure_classes(logits: Array, labels: Array) -> Measures:
     correct = (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
-    return {"loss": _cross_entropy(logits, labels), "accuracy": correct}
+    return {"loss": cross_entropy(logits, labels), "accuracy": correct}
 
 
-def _squared_error(outputs: Array, targets: Array) -> Float[Array, " b"]:
+def squared_error(outputs: Array, targets: Array) -> Float[Array, " b"]:
+    """The squared error of each example, summed over its outputs."""
     return jnp.sum(optax.squared_error(outputs, targets), axis=-1)
 
 
 def _measure_values(outputs: Array, targets: Array) -> Measures:
-    return {"loss": _squared_error(outputs, targets)}
+    return {"loss": squared_error(outputs, targets)}
 
 
 def _add_root(means: dict[str, Scalar]) -> dict[str, Scalar]:
@@ -156,6 +242,6 @@ def _add_root(means: dict[str, Scalar]) -> dict[str, Scalar]:
 
 
 _LOSSES: dict[str, tuple[Callable, Callable, Callable]] = {
-    "classification": (_cross_entropy, _measure_classes, lambda means: means),
-    "regression": (_squared_error, _measure_values, _add_root),
+    "classification": (cross_entropy, _measure_classes, lambda means: means),
+    "regression": (squared_error, _measure_values, _add_root),
 }

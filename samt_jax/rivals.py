@@ -81,6 +81,12 @@ def _newton_lr(setup: Setup) -> Algorithm:
     return from_optax(newton_lr(direction=direction, **settings), setup.loss_fn)
 
 
+def _badm(setup: Setup) -> Algorithm:
+    from samt_jax.baselines import badm
+
+    return badm(setup.loss_fn, **setup.settings)
+
+
 def _dante(setup: Setup) -> Algorithm:
     from samt_jax.base import BatchSpec, from_optax
     from samt_jax.baselines import dante
@@ -96,7 +102,7 @@ def _dante(setup: Setup) -> Algorithm:
     return from_optax(dante(learning_rate, **settings), setup.loss_fn, spec)
 
 
-RIVALS: dict[str, tuple[str, float, frozenset[str], Build]] = {
+RIVALS: dict[str, tuple[str, float | None, frozenset[str], Build]] = {
     "sgd-hd": ("SGD with hypergradient descent", 0.05, _HD, _hd("sgd_hd", 1e-2)),
     "sgdn-hd": (
         "SGD with Nesterov's momentum and hypergradient descent",
@@ -135,5 +141,11 @@ RIVALS: dict[str, tuple[str, float, frozenset[str], Build]] = {
         0.01,
         _DANTE,
         _dante,
+    ),
+    "badm": (
+        "batch ADMM, a consensus between the parts of a batch",
+        None,
+        frozenset({"num_parts", "penalty", "proximal_weight"}),
+        _badm,
     ),
 }

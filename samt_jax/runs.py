@@ -3,21 +3,27 @@
     config.json      every option, resolved
     metrics.jsonl    one line an epoch
     summary.json     how it ended
+    history.jsonl    where it was taken up again, if it was
+    checkpoints/     see `checkpoint.py`
     curves.png, step_sizes.png
+    lock             who is at work in it, or was last
 
 JSON files are written to a temporary name and renamed, so that none is ever half there.
 """
 
+import contextlib
 import itertools
 import json
 import math
 import os
+import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 RUNS = Path("runs")
+LOCK = "lock"
 
 
 class RunFolderError(ValueError):
@@ -71,11 +77,8 @@ def check_run_folder(out: Path | None) -> None:
     """
     place = RUNS if out is None else out
     try:
-        if out is not None and out.is_dir() and any(out.iterdir()):
-            raise RunFolderError(
-                f"the run folder {out} is not empty, and nothing is overwritten; give "
-                "a new or empty folder with --out."
-            )
+        if out is not None and out.is_dir():
+            _check_empty(out)
         nearest = next(p for p in (place, *place.absolute().parents) if p.exists())
     except OSError as error:
         raise _cannot_be_made(place, error.strerror or "no reason given") from error
@@ -83,6 +86,65 @@ def check_run_folder(out: Path | None) -> None:
         raise _cannot_be_made(place, f"{nearest} is a file")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise _cannot_be_made(place, f"{nearest} is not writable")
+
+
+def _check_empty(folder: Path) -> None:
+    if any(path.name != LOCK for path in folder.iterdir()):
+        raise RunFolderError(
+            f"the run folder {folder} is not empty, and nothing is overwritten; give a "
+            "new or empty folder with --out."
+        )
+
+
+@contextlib.contextmanager
+def locked(folder: Path, *, new: bool = False) -> Iterator[None]:
+    """Keeps a run folder from a second run for as long as this one lives.
+
+    The lock is the operating system's, on an open file: it goes when the process does,
+    however that ends, so that a dead owner's lock is nobody's.
+
+    Args:
+      folder: The run folder.
+      new: Whether it must still be empty once it is ours.
+
+    Yields:
+      Nothing.
+
+    Raises:
+      RunFolderError: Another process holds it, or it cannot be written.
+
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as home, locked(Path(home)):
+      ...     json.loads((Path(home) / "lock").read_text())["pid"] == os.getpid()
+      True
+    """
+    # Here, for systems without it: they have everything but the command.
+    import fcntl
+
+    try:
+        file = (folder / LOCK).open("a+", encoding="utf-8")
+    except OSError as error:
+        raise RunFolderError(
+            f"the run folder {folder} cannot be written ({error.strerror}); mend that "
+            "or give another."
+        ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            raise RunFolderError(
+                f"another run is at work in {folder} ({file.read(500).strip()}); wait "
+                "for its end, or give another folder."
+            ) from error
+        if new:
+            _check_empty(folder)
+        file.truncate(0)
+        owner = {"pid": os.getpid(), "host": socket.gethostname()}
+        file.write(to_json(owner | {"since": time.strftime("%F %T%z")}) + "\n")
+        file.flush()
+        yield
 
 
 def _cannot_be_made(path: Path, reason: str) -> RunFolderError:
@@ -151,6 +213,17 @@ def append_line(path: Path, content: Mapping[str, Any]) -> None:
         file.write(to_json(content) + "\n")
 
 
+def sync(path: Path) -> None:
+    """Has a file's content on the disk, and not only with the operating system.
+
+    Args:
+      path: The file; nothing is done where it is not there.
+    """
+    if path.exists():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Reads a file of JSON lines.
 
@@ -161,3 +234,46 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
       One object a line.
     """
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def keep_epochs(path: Path, last: int) -> list[dict[str, Any]]:
+    r"""Cuts a file of metrics back to its first epochs.
+
+    A line that a killed run has left half written is dropped with those after it.
+
+    Args:
+      path: The file.
+      last: How many epochs to keep, a line each.
+
+    Returns:
+      Their lines.
+
+    Raises:
+      RunFolderError: They are not all there; nothing is changed.
+
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as home:
+      ...     path = Path(home) / "metrics.jsonl"
+      ...     _ = path.write_text('{"epoch": 1}\n{"epoch": 2}\n{"epo')
+      ...     keep_epochs(path, 1), path.read_text()
+      ([{'epoch': 1}], '{"epoch": 1}\n')
+    """
+    text = path.read_text() if path.exists() else ""
+    # JSON has no line breaks of its own; other separators may stand in its strings.
+    kept = text.split("\n")[:last]
+    try:
+        lines = [json.loads(line) for line in kept]
+        epochs = [line["epoch"] for line in lines]
+    except (ValueError, TypeError, KeyError):
+        epochs = []
+    if epochs != list(range(1, last + 1)):
+        raise RunFolderError(
+            f"{path} does not hold the metrics of epochs 1 to {last}, which the "
+            "checkpoint is beyond; put the whole file back."
+        )
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text("".join(f"{line}\n" for line in kept))
+    sync(temporary)
+    temporary.replace(path)
+    return lines

@@ -1,36 +1,47 @@
-"""Runs any algorithm on any problem in one compiled loop.
+"""Runs any algorithm on any problem, epoch by epoch.
 
-The training set lives on the device; an epoch is one `lax.scan` over its steps, which
-gathers each batch by index. Everything that a run changes is one pytree,
-:class:`TrainState`, so that a run can be hashed, saved and taken up again. Several
-seeds share one compilation. This is the only file of the library that calls `jit`.
+The training set lives on the device; an epoch is one compiled loop over its steps,
+which gathers each batch by index and can be left after any step. Everything that a run
+changes is one pytree, :class:`~samt_jax.trainer.Progress`, so that a run can be saved
+and taken up again at any step, with the bits that it would have had unbroken.
 """
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
 
-from samt_jax.base import Batch
-from samt_jax.data_order import DataOrder, StepIndices, data_order, step_indices
-from samt_jax.loop import (
-    EpochMetrics,
-    MakeAlgorithm,
-    TrainState,
-    evaluate_state,
-    init_state,
-    train_steps,
-)
+from samt_jax.loop import EpochMetrics, MakeAlgorithm, TrainState
 from samt_jax.problem import Problem
+from samt_jax.trainer import Evaluation, Progress, Trainer, prepare
 
 Status = Literal["running", "finished", "diverged"]
-Evaluation = dict[str, dict[str, Float[np.ndarray, " seeds"]]]
 
-_INIT_KEY, _MAKE_KEY, _ALGORITHM_KEY, _STEP_KEY = range(4)
+# Between two looks at whether to stop, where a step does not take longer.
+LOOK_EVERY_SECONDS = 0.2
+
+
+class Keeping(NamedTuple):
+    """How a run is kept from being lost.
+
+    Attributes:
+      save: ``save(progress, is_finite)``; an error that it raises ends the run.
+        `is_finite` says whether the last loss and all parameters are, of every seed.
+      every: Steps between two saves; there is one at the end too. `None`: only when the
+        run is told to stop.
+      should_stop: Asked after every step, or five times a second where steps are
+        faster. The state is saved and the run left when it says yes.
+    """
+
+    save: Callable[[Progress, bool], None]
+    every: int | None = None
+    should_stop: Callable[[], bool] = lambda: False
+
+
+class Stopped(Exception):
+    """A run was told to stop, and has saved where it stands."""
 
 
 class EpochRecord(NamedTuple):
@@ -39,7 +50,7 @@ class EpochRecord(NamedTuple):
     Attributes:
       epoch: Epochs done, from 1.
       step: Steps done.
-      state: The state after them.
+      progress: Where the run stands then.
       metrics: What the steps reported.
       evaluation: For each part (`"validation"`, `"test"`) each measure, shape
         ``(seeds,)``.
@@ -52,7 +63,7 @@ class EpochRecord(NamedTuple):
 
     epoch: int
     step: int
-    state: TrainState
+    progress: Progress
     metrics: EpochMetrics
     evaluation: Evaluation
     status: tuple[Status, ...]
@@ -60,25 +71,10 @@ class EpochRecord(NamedTuple):
     evaluate_seconds: float
     compile_seconds: float
 
-
-class Trainer(NamedTuple):
-    """A compiled run.
-
-    Attributes:
-      init: Makes the first state.
-      run_epoch: ``run_epoch(state) -> (state, metrics)``, from an epoch's start.
-      evaluate: Judges a state on every evaluation part.
-      order: How the data are cut into batches.
-      epochs: Length of the run.
-      compile_seconds: Wall time that tracing and compiling took.
-    """
-
-    init: Callable[[], TrainState]
-    run_epoch: Callable[[TrainState], tuple[TrainState, EpochMetrics]]
-    evaluate: Callable[[TrainState], Evaluation]
-    order: DataOrder
-    epochs: int
-    compile_seconds: float
+    @property
+    def state(self) -> TrainState:
+        """The state after the epoch."""
+        return self.progress.state
 
 
 def fit(
@@ -88,7 +84,7 @@ def fit(
     epochs: int,
     batch_size: int | None = 64,
     seeds: Sequence[int] = (0,),
-    state: TrainState | None = None,
+    progress: Progress | None = None,
     eval_batch_size: int = 1_000,
     seeds_at_once: int | None = None,
 ) -> Iterator[EpochRecord]:
@@ -106,8 +102,8 @@ def fit(
       batch_size: Examples a batch; `None` takes the whole training set.
       seeds: One run a seed, each from 0 to 2**32 - 1. Together they give what they give
         alone, to rounding.
-      state: Where to go on from, a state after whole epochs of the same run; from the
-        start by default.
+      progress: Where to go on from, `progress` of a record of the same run or what was
+        saved of it; from the start by default.
       eval_batch_size: Examples a batch in evaluation; what is reported does not depend
         on it, memory does.
       seeds_at_once: How many seeds are vectorised, the others waiting their turn in the
@@ -147,184 +143,93 @@ def fit(
         eval_batch_size=eval_batch_size,
         seeds_at_once=seeds_at_once,
     )
-    yield from run(trainer, state)
+    yield from run(trainer, progress)
 
 
-def run(trainer: Trainer, state: TrainState | None = None) -> Iterator[EpochRecord]:
+def run(
+    trainer: Trainer, progress: Progress | None = None, keeping: Keeping | None = None
+) -> Iterator[EpochRecord]:
     """Runs a prepared trainer to its end; :func:`fit` in two parts.
 
     Args:
       trainer: From :func:`prepare`.
-      state: Where to go on from; from the start by default.
+      progress: Where to go on from; from the start by default.
+      keeping: How to keep it from being lost; not at all by default. What is saved at
+        the end of an epoch is saved before that epoch is judged, so that a run that is
+        taken up there gives its record again.
 
     Yields:
       One :class:`EpochRecord` an epoch.
 
     Raises:
-      ValueError: The state does not stand at the end of an epoch.
+      Stopped: `keeping` said to stop; the state is saved.
     """
-    state = trainer.init() if state is None else state
-    first, rest = divmod(int(state.step[0]), trainer.order.steps_per_epoch)
-    if rest:
-        raise ValueError(
-            f"The state stands {rest} steps into an epoch of "
-            f"{trainer.order.steps_per_epoch}; give a state from the end of one."
-        )
-    diverged = np.zeros(state.step.shape, bool)
-    for epoch in range(first + 1, trainer.epochs + 1):
-        started = time.perf_counter()
-        state, metrics = trainer.run_epoch(state)
-        trained = time.perf_counter()
-        evaluation = trainer.evaluate(state)
-        evaluated = time.perf_counter()
-        diverged |= ~metrics.is_finite | _has_nonfinite_loss(evaluation)
-        is_last = epoch == trainer.epochs
-        good: Status = "finished" if is_last else "running"
-        yield EpochRecord(
-            epoch,
-            epoch * trainer.order.steps_per_epoch,
-            state,
-            metrics,
-            evaluation,
-            tuple("diverged" if bad else good for bad in diverged),
-            train_seconds=trained - started,
-            evaluate_seconds=evaluated - trained,
-            compile_seconds=trainer.compile_seconds,
-        )
-        if diverged.all():
+    progress, pace = trainer.init() if progress is None else progress, 1
+    while int(progress.epoch) < trainer.epochs:
+        end = (int(progress.epoch) + 1) * trainer.order.steps_per_epoch
+        if keeping is None:
+            progress, metrics = trainer.advance(progress, end)
+        else:
+            progress, metrics, pace = _advance_kept(
+                trainer, progress, end, keeping, pace
+            )
+        record = _judge(trainer, progress, metrics)
+        yield record
+        progress = record.progress
+        if progress.diverged.all():
             return
 
 
-def prepare(
-    problem: Problem,
-    make_algorithm: MakeAlgorithm,
-    *,
-    epochs: int,
-    batch_size: int | None = 64,
-    seeds: Sequence[int] = (0,),
-    eval_batch_size: int = 1_000,
-    seeds_at_once: int | None = None,
-) -> Trainer:
-    """Traces and compiles a run, and times that.
+def _advance_kept(
+    trainer: Trainer, progress: Progress, end: int, keeping: Keeping, pace: int
+) -> tuple[Progress, EpochMetrics, int]:
+    """Takes the steps to an epoch's end, and saves where it has to.
 
-    Args:
-      problem: As all others, see :func:`fit`.
-      make_algorithm: Makes the algorithm.
-      epochs: Length of the run.
-      batch_size: Examples a batch.
-      seeds: One run a seed.
-      eval_batch_size: Examples a batch in evaluation.
-      seeds_at_once: How many seeds are vectorised.
-
-    Returns:
-      The compiled run.
-
-    Raises:
-      ValueError: A number is out of its range.
+    `pace` is how many steps fit between two looks at whether to stop.
     """
-    _check_run(epochs, seeds, eval_batch_size, seeds_at_once)
-    order = _order_of(problem, make_algorithm, batch_size)
-    num_steps = epochs * order.steps_per_epoch
-    if seeds_at_once is None:
-        seeds_at_once = 1 if jax.default_backend() == "cpu" else len(seeds)
+    is_last = int(progress.epoch) + 1 == trainer.epochs
+    while True:
+        step = progress.step
+        due = end if is_last and keeping.every else sys.maxsize
+        if keeping.every:
+            due = min(due, (step // keeping.every + 1) * keeping.every)
+        stop, started = min(end, due, step + pace), time.perf_counter()
+        progress, metrics = trainer.advance(progress, stop)
+        if stop > step:
+            seconds = time.perf_counter() - started
+            pace = max(1, int((stop - step) * LOOK_EVERY_SECONDS / seconds))
+        should_stop = keeping.should_stop()
+        if should_stop or stop == due:
+            keeping.save(progress, bool(metrics.is_finite.all()))
+        if should_stop:
+            raise Stopped
+        if stop == end:
+            return progress, metrics, pace
+
+
+def _judge(trainer: Trainer, progress: Progress, metrics: EpochMetrics) -> EpochRecord:
+    """Evaluates the state at the end of an epoch, and says how the run is doing."""
     started = time.perf_counter()
-
-    def init_seed(seed: Array, indices: StepIndices, train: Batch) -> TrainState:
-        return init_state(problem, make_algorithm, num_steps, seed, indices, train)
-
-    def train_seed(
-        state: TrainState, indices: StepIndices, train: Batch
-    ) -> tuple[TrainState, EpochMetrics]:
-        return train_steps(problem, make_algorithm, num_steps, state, indices, train)
-
-    def evaluate_seed(state: TrainState, parts: dict[str, Batch]) -> PyTree:
-        return {
-            name: evaluate_state(problem, state, part, eval_batch_size)
-            for name, part in parts.items()
-        }
-
-    def indices_from(first_step: int, num_steps: int) -> StepIndices:
-        each = [step_indices(order, seed, first_step, num_steps) for seed in seeds]
-        return jax.tree.map(lambda *leaves: np.stack(leaves), *each)
-
-    seed_array = jnp.asarray(seeds, jnp.uint32)
-    first = jax.tree.map(lambda x: x[:, 0], indices_from(0, 1))
-    init = _compile(init_seed, seeds_at_once, (seed_array, first), problem.train)
-    state = init.shape
-    train = _compile(
-        train_seed,
-        seeds_at_once,
-        (state, indices_from(0, order.steps_per_epoch)),
-        problem.train,
+    evaluation = trainer.evaluate(progress.state)
+    evaluate_seconds = time.perf_counter() - started
+    diverged = progress.diverged | ~metrics.is_finite | _has_nonfinite_loss(evaluation)
+    epoch = int(progress.epoch) + 1
+    good: Status = "finished" if epoch == trainer.epochs else "running"
+    return EpochRecord(
+        epoch,
+        progress.step,
+        progress._replace(
+            epoch=np.int32(epoch), diverged=diverged, train_seconds=np.float64(0)
+        ),
+        metrics,
+        evaluation,
+        tuple("diverged" if bad else good for bad in diverged),
+        train_seconds=float(progress.train_seconds),
+        evaluate_seconds=evaluate_seconds,
+        compile_seconds=trainer.compile_seconds,
     )
-    parts = dict(problem.evaluation)
-    evaluate = _compile(evaluate_seed, seeds_at_once, (state,), parts)
-    compile_seconds = time.perf_counter() - started
-
-    def run_epoch(state: TrainState) -> tuple[TrainState, EpochMetrics]:
-        indices = indices_from(int(state.step[0]), order.steps_per_epoch)
-        state, metrics = train.call((state, indices), problem.train)
-        return jax.block_until_ready(state), jax.device_get(metrics)
-
-    return Trainer(
-        init=lambda: init.call((seed_array, first), problem.train),
-        run_epoch=run_epoch,
-        evaluate=lambda state: jax.device_get(evaluate.call((state,), parts)),
-        order=order,
-        epochs=epochs,
-        compile_seconds=compile_seconds,
-    )
-
-
-class _Compiled(NamedTuple):
-    """A compiled function over seeds, and the shapes that it returns."""
-
-    call: Callable[..., Any]
-    shape: PyTree
-
-
-def _compile(
-    function: Callable[..., Any], seeds_at_once: int, mapped: tuple, data: Batch
-) -> _Compiled:
-    """Compiles ``function(*mapped, data)``, mapped over the first axis of `mapped`."""
-
-    def over_seeds(mapped: tuple, data: Batch) -> PyTree:
-        return jax.lax.map(
-            lambda args: function(*args, data), mapped, batch_size=seeds_at_once
-        )
-
-    lowered = jax.jit(over_seeds).lower(mapped, data)
-    shape = jax.tree.map(
-        lambda info: jax.ShapeDtypeStruct(info.shape, info.dtype), lowered.out_info
-    )
-    return _Compiled(lowered.compile(), shape)
-
-
-def _order_of(
-    problem: Problem, make_algorithm: MakeAlgorithm, batch_size: int | None
-) -> DataOrder:
-    # What a step sees decides how many steps there are, and the algorithm is asked for
-    # the first before it can be told the second.
-    spec = make_algorithm(problem.loss_fn, jax.random.key(0), 1).batch_spec
-    num_examples = len(jax.tree.leaves(problem.train)[0])
-    return data_order(num_examples, batch_size, spec)
 
 
 def _has_nonfinite_loss(evaluation: Evaluation) -> Any:
     losses = [measures["loss"] for measures in evaluation.values()]
     return ~np.isfinite(losses).all(axis=0) if losses else False
-
-
-def _check_run(
-    epochs: int, seeds: Sequence[int], eval_batch_size: int, seeds_at_once: int | None
-) -> None:
-    counts = {"epochs": epochs, "eval_batch_size": eval_batch_size}
-    if seeds_at_once is not None:
-        counts["seeds_at_once"] = seeds_at_once
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name} is {count}; it must be at least 1.")
-    if not seeds or not all(0 <= seed < 2**32 for seed in seeds):
-        raise ValueError(
-            f"The seeds are {tuple(seeds)}; give one or more, each from 0 to 2**32 - 1."
-        )

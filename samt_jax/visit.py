@@ -13,9 +13,7 @@ chooses, and one step of that eta model on the loss of the block so updated (Alg
     params      = params with candidate
 """
 
-import functools
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -38,6 +36,13 @@ from samt_jax.blocks import (
 )
 from samt_jax.eta import EtaMLP, EtaModel
 from samt_jax.features import Features, scaled_features
+from samt_jax.granularity import (
+    CHOICES,
+    Granularity,
+    StepLayout,
+    check_choice,
+    step_layout,
+)
 from samt_jax.meta import (
     CAUSES,
     MetaState,
@@ -48,62 +53,23 @@ from samt_jax.meta import (
     meta_value_and_grad,
     step_meta_params,
 )
+from samt_jax.records import VisitInfo, describe_visit, no_visit
 from samt_jax.step_size import (
-    CHOICES,
-    Granularity,
     HeadSteps,
     Squash,
-    StepLayout,
     Terms,
-    check_choice,
     spread_step_sizes,
-    step_layout,
     step_sizes,
 )
 
-# The direction unless another is asked for: the gradient as it is.
+Direction = Literal["gradient", "momentum", "adam"]
+# The paper's direction, the gradient as it is; engines know it by its identity.
 GRADIENT = optax.identity()
-
-
-class VisitInfo(NamedTuple):
-    """What the last visit to a block saw and did; for people, never read back.
-
-    All are float32 numbers of shape ``()`` unless said otherwise.
-
-    Attributes:
-      features: What was measured of the gradient, unscaled: for the five statistics
-        shape ``(5,)`` in the order of `FEATURE_NAMES`.
-      mixing_weight: Mean mixing weight β, in [0, 1].
-      proposal: Mean proposal η̂, in [0, proposal_max].
-      step_size: Mean step size taken; 0 where the visit was skipped.
-      step_size_min: Smallest step size taken.
-      step_size_max: Largest step size taken.
-      value: Loss on the training batch before the visit; NaN where it was not given.
-      meta_value: Loss on the meta-batch with the candidate in place.
-      cause: Index into `CAUSES` of what was not finite and had the visit skipped, or
-        -1, int32.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from samt_jax import samt
-      >>> tx, params = samt(0.25, mixing_weight=1.0), {"w": jnp.float32(2.0)}
-      >>> _, state = tx.update(
-      ...     params, tx.init(params), params, meta_value_fn=lambda p: p["w"] ** 2 / 2
-      ... )
-      >>> info = state.info["w"]
-      >>> float(info.step_size), float(info.meta_value)  # (2 - 0.25 * 2)² / 2
-      (0.25, 1.125)
-    """
-
-    features: Float[Array, "k"]
-    mixing_weight: Scalar
-    proposal: Scalar
-    step_size: Scalar
-    step_size_min: Scalar
-    step_size_max: Scalar
-    value: Scalar
-    meta_value: Scalar
-    cause: Int[Array, ""]
+DIRECTIONS: dict[str, optax.GradientTransformation] = {
+    "gradient": GRADIENT,
+    "momentum": optax.ema(0.9),
+    "adam": optax.scale_by_adam(),
+}
 
 
 class SamtState(NamedTuple):
@@ -272,7 +238,8 @@ def commit_visit(
       Whether the visit counts, and the next state.
     """
     name, owner = block.name, meta_name(rule, block)
-    meta = step_meta_params(state.meta[owner], visited.meta_grads, rule.meta_optimizer)
+    before = state.meta[owner]
+    meta, updates = step_meta_params(before, visited.meta_grads, rule.meta_optimizer)
     value = visited.value
     checks = {
         "loss": jnp.array(True) if value is None else jnp.isfinite(value),
@@ -285,13 +252,22 @@ def commit_visit(
     }
     cause = first_failure(checks)
     ok = cause < 0
+    # Chosen before they are added: choosing between sums is a pass more for each leaf.
+    updates = keep_if(ok, updates, no_update(updates))
+    meta = MetaState(
+        optax.apply_updates(before.params, updates),
+        keep_if(ok, meta.opt_state, before.opt_state),
+    )
+    info = describe_visit(
+        visited.measured, visited.proposed.heads, value, visited.meta_value, cause
+    )
     state = state._replace(
-        meta=state.meta | {owner: keep_if(ok, meta, state.meta[owner])},
+        meta=state.meta | {owner: meta},
         direction=state.direction
         | {name: keep_if(ok, visited.direction_state, state.direction[name])},
         skipped=state.skipped
         | {name: state.skipped[name] + (jnp.arange(len(CAUSES)) == cause)},
-        info=state.info | {name: _describe(visited, cause)},
+        info=state.info | {name: info},
     )
     return ok, state
 
@@ -319,7 +295,7 @@ def init_state(rule: SamtRule, params: Params) -> SamtState:
             opt_state = rule.meta_optimizer.init(meta_params)
             meta[meta_name(rule, block)] = MetaState(meta_params, opt_state)
         direction[block.name] = rule.direction.init(values)
-        info[block.name] = _no_visit(measured)
+        info[block.name] = no_visit(measured)
     if rule.shared_eta_model and len(set(num_steps.values())) > 1:
         raise ValueError(
             f"One eta model cannot serve blocks with different numbers of step sizes, "
@@ -340,17 +316,6 @@ def block_table(
     if isinstance(rule.blocks, BlockTable) or value_fn is None:
         return table
     return order_by_first_use(table, value_fn, params)
-
-
-def block_value_and_grad(
-    value_fn: ValueFn, params: Params, block: Block
-) -> tuple[Scalar, BlockValues]:
-    """The loss and its gradient with respect to one block, all others fixed."""
-
-    def value_of_block(values: BlockValues) -> Scalar:
-        return value_fn(replace_block(params, values))
-
-    return jax.value_and_grad(value_of_block)(get_block(params, block))
 
 
 def rule_layout(rule: SamtRule, values: BlockValues) -> StepLayout:
@@ -378,69 +343,26 @@ def complete_rule(settings: dict[str, Any]) -> SamtRule:
         check_choice(setting, getattr(rule, setting))
     return rule._replace(
         inner_steps=inner_steps,
+        direction=_direction(rule.direction),
         eta_model=EtaMLP if rule.eta_model is None else rule.eta_model,
         features=rule.features or scaled_features(),
-        direction=rule.direction or GRADIENT,
         meta_optimizer=rule.meta_optimizer or optax.flatten(optax.adam(3e-5)),
     )
+
+
+def _direction(
+    direction: Direction | optax.GradientTransformation,
+) -> optax.GradientTransformation:
+    if not isinstance(direction, str):
+        return direction
+    if direction not in DIRECTIONS:
+        raise ValueError(
+            f"there is no direction {direction!r}; choose one of "
+            f"{', '.join(DIRECTIONS)}, or give an optax transformation."
+        )
+    return DIRECTIONS[direction]
 
 
 def no_update(tree: PyTree) -> PyTree:
     """Zeros to add, negative ones: ``-0.0 + 0.0`` would turn a bit."""
     return jax.tree.map(lambda leaf: jnp.full_like(leaf, -0.0), tree)
-
-
-def _describe(visited: Visited, cause: Int[Array, ""]) -> VisitInfo:
-    heads = visited.proposed.heads
-    steps = [head.step_size for head in heads]
-    ok = cause < 0
-
-    def number(value: Array | float) -> Scalar:
-        return jnp.asarray(value, jnp.float32)
-
-    return VisitInfo(
-        features=visited.measured.astype(jnp.float32),
-        mixing_weight=number(_mean(heads, lambda head: (head.mixing_weight,))),
-        proposal=number(_mean(heads, lambda head: (head.proposal,))),
-        step_size=number(jnp.where(ok, _mean(heads, lambda head: head.summands), 0.0)),
-        step_size_min=number(
-            jnp.where(ok, functools.reduce(jnp.minimum, map(jnp.min, steps)), 0.0)
-        ),
-        step_size_max=number(
-            jnp.where(ok, functools.reduce(jnp.maximum, map(jnp.max, steps)), 0.0)
-        ),
-        value=number(jnp.nan if visited.value is None else visited.value),
-        meta_value=number(visited.meta_value),
-        cause=cause,
-    )
-
-
-def _mean(
-    heads: tuple[HeadSteps, ...],
-    products_of: Callable[[HeadSteps], tuple[tuple[Array, ...], ...]],
-) -> Array:
-    """The mean over all step sizes of sums of products of factors.
-
-    The mean of an outer product is the product of its factors' means.
-    """
-    total, size = jnp.zeros(()), 0
-    for head in heads:
-        means = [math.prod(map(jnp.mean, factors)) for factors in products_of(head)]
-        head_size = math.prod(jnp.broadcast_shapes(*map(jnp.shape, head.proposal)))
-        total, size = total + head_size * sum(means), size + head_size
-    return total / size
-
-
-def _no_visit(measured: Float[Array, "k"]) -> VisitInfo:
-    zero = jnp.zeros((), jnp.float32)
-    return VisitInfo(
-        jnp.zeros(measured.shape, jnp.float32),
-        zero,
-        zero,
-        zero,
-        zero,
-        zero,
-        zero,
-        zero,
-        jnp.full((), -1, jnp.int32),
-    )

@@ -6,16 +6,19 @@ which one it has.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from problems import LIGHT
 
-from samt_jax import Algorithm, Batches, BatchSpec, from_optax
+from samt_jax import Algorithm, Batches, BatchSpec, from_optax, samt, samt_sweep
 from samt_jax.baselines import (
     adam_hd,
     adam_level,
+    badm,
     dante,
     newton_lr,
     sgd_hd,
@@ -126,7 +129,20 @@ def _decay(count):
     return 0.3 / (count + 1)
 
 
+# What shapes SAMT's program; its numbers may be traced.
+_SAMT_STATIC = ("eta_model", "meta_optimizer", "direction", "inner_steps", "seed")
+
 TRANSFORMATIONS = (
+    Transformation(
+        "samt", samt, {"learning_rate": 0.2, "proposal_max": 0.3, **LIGHT},
+        BatchSpec(meta="next"), static=_SAMT_STATIC,
+    ),
+    Transformation(
+        "samt-sweep", samt_sweep,
+        {**LIGHT, "learning_rate": 0.1, "proposal_max": 0.2, "granularity": "element",
+         "direction": optax.trace(0.3), "inner_steps": 2},
+        BatchSpec(meta="next"), static=_SAMT_STATIC,
+    ),
     Transformation("sgd", optax.sgd, {"learning_rate": 0.1}),
     Transformation("momentum", optax.sgd, {"learning_rate": 0.02, "momentum": 0.9}),
     Transformation("adam", optax.adam, {"learning_rate": 0.03}),
@@ -191,4 +207,8 @@ SCHEDULE_FREE = Row(
     ),
 )
 
-ALGORITHMS = (*(_algorithm_row(row) for row in TRANSFORMATIONS), SCHEDULE_FREE)
+ALGORITHMS = (
+    *(_algorithm_row(row) for row in TRANSFORMATIONS),
+    Row("badm", partial(badm, penalty=4.0, proximal_weight=12.0, num_parts=3)),
+    SCHEDULE_FREE,
+)

@@ -135,6 +135,8 @@ def test_a_table_is_taken_as_it_is():
         (lambda path: None, (), "No block is left"),
         (None, "c", r"frozen patterns \['c'\] match none of the leaves \['a/bias'"),
         (None, ["a", "b/kernels"], r"patterns \['b/kernels'\] match none"),
+        (None, "[", r"pattern '\[' is no regular expression \(unterminated .*; give"),
+        ({"a": "a", "b": "*"}, (), r"pattern '\*' is no regular expression \(nothing"),
     ],
 )
 def test_bad_rules_are_told_which_paths(rules, frozen, said):
@@ -145,6 +147,12 @@ def test_bad_rules_are_told_which_paths(rules, frozen, said):
 def test_a_leaf_that_is_no_float_is_refused_by_path():
     params = params_of("a") | {"steps": jnp.zeros((), jnp.int32)}
     with pytest.raises(ValueError, match=r"'steps' has dtype int32.*frozen='steps'"):
+        partition_blocks(params)
+
+
+def test_two_leaves_that_read_alike_are_refused_by_path():
+    params = {"a/b": LAYER, "a": {"b": {"kernel": jnp.ones(3)}}}
+    with pytest.raises(ValueError, match=r"paths \['a/b/kernel'\], and a block knows"):
         partition_blocks(params)
 
 

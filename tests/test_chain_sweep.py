@@ -1,6 +1,7 @@
 """The chain engine gives the iterates of the general one."""
 
 import functools
+import inspect
 import itertools
 
 import jax
@@ -15,10 +16,14 @@ from samt_jax import (
     EtaMLP,
     convolution,
     dense,
+    equal_layers,
     raw_gradient_features,
     samt_algorithm,
+    samt_sweep,
     scaled_features,
 )
+from samt_jax.chain_run import Run
+from samt_jax.visit import complete_rule
 
 # With 9 examples 40 -> 50 takes the Gram path, 50 -> 3 the product.
 NUM_EXAMPLES, NUM_BATCHES = 9, 21
@@ -87,7 +92,8 @@ def meta_of(batches, step, reading):
 def sweep(engine, chain, params, batches, reading, num_sweeps, **settings):
     eta_model = functools.partial(EtaMLP, width=8, param_dtype=jnp.float64)
     settings = {
-        "eta_model": eta_model, "meta_optimizer": optax.sgd(0.1), **settings,
+        "eta_model": eta_model, "meta_optimizer": optax.sgd(0.1),
+        "direction": "gradient", **settings,
     }  # fmt: skip
     algorithm = samt_algorithm(
         chain, 0.1, meta_batch=reading, engine=engine, **settings
@@ -152,9 +158,13 @@ def test_convolutions_have_the_iterates_of_the_general_engine(granularity, readi
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("widths", [(40, 50, 30, 3), (20, 24, 24, 24, 24, 3)])
 @pytest.mark.parametrize(
-    "granularity, reading", [("scalar", "next"), ("column", "strided")]
+    "widths, granularity, reading",
+    [
+        ((40, 50, 30, 3), "scalar", "next"),
+        ((40, 50, 30, 3), "column", "strided"),
+        ((20, 24, 24, 24, 24, 3), "row", "held_out"),
+    ],
 )
 def test_deeper_nets_have_the_iterates_of_the_general_engine(
     widths, granularity, reading
@@ -165,10 +175,65 @@ def test_deeper_nets_have_the_iterates_of_the_general_engine(
     )  # fmt: skip
 
 
+# Layers 1 to 3 of it are equal.
+EQUAL = (20, 24, 24, 24, 24, 3)
+
+
+@pytest.mark.parametrize(
+    "granularity, reading", [("scalar", "next"), ("column", "strided")]
+)
+def test_equal_layers_under_a_scan_have_the_iterates_of_the_general_engine(
+    granularity, reading, monkeypatch
+):
+    monkeypatch.setattr(equal_layers, "FEWEST_EQUAL", 3)
+    assert_same_iterates(
+        dense_chain(EQUAL), dense_params(EQUAL), stream(EQUAL[:1]), reading,
+        granularity=granularity,
+    )  # fmt: skip
+
+
+def test_equal_layers_under_a_scan_skip_what_is_not_finite(monkeypatch):
+    monkeypatch.setattr(equal_layers, "FEWEST_EQUAL", 3)
+    inputs, targets = stream(EQUAL[:1])
+    inputs[1, 0, 0] = np.nan  # The first sweep's meta-batch.
+    start = jax.tree.map(jnp.asarray, dense_params(EQUAL))
+    params, _, state = sweep(
+        "chain", dense_chain(EQUAL), start, (inputs, targets), "next", 1
+    )
+    jax.tree.map(np.testing.assert_array_equal, params, start)
+    assert all(int(jnp.sum(n)) == 1 for n in state.samt.skipped.values())
+
+
+@pytest.mark.parametrize(
+    "widths, stretch",
+    [
+        ((20, *(24,) * 9, 3), (1, 9)),
+        ((24,) * 10, (1, 8)),
+        ((20, 24, 24, 24, 3), None),
+        ((20, *(24,) * 4, 30, *(24,) * 8, 3), (6, 13)),
+    ],
+)
+def test_long_stretches_of_equal_layers_are_found(widths, stretch):
+    settings = samt_settings() | {"direction": "gradient"}
+    chain, rule = dense_chain(widths), complete_rule(settings)
+    values = tuple(dense_params(widths).values())
+    zs = tuple(np.zeros((NUM_EXAMPLES, width)) for width in widths[1:])
+    run = Run(None, None, None, zs, (), None)
+    assert equal_layers.equal_stretch(chain, rule, values, run) == stretch
+    by_direction = rule._replace(direction=optax.trace(0.9))
+    assert equal_layers.equal_stretch(chain, by_direction, values, run) is None
+
+
+def samt_settings():
+    """The settings of `samt_sweep`, all at their defaults."""
+    parameters = inspect.signature(samt_sweep).parameters.values()
+    return {parameter.name: parameter.default for parameter in parameters}
+
+
 @pytest.mark.parametrize(
     "settings",
     [
-        {"direction": optax.ema(0.9)},
+        {"direction": "momentum"},
         {"direction": optax.scale_by_adam(), "proposal_max": 0.01},
         {"squash": "sigmoid", "terms": "right"},
         {"terms": "left"},

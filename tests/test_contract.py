@@ -141,7 +141,7 @@ def test_vmap_over_seeds_is_the_loop(case):
 def test_dtype_of_params_is_kept(case):
     params = optax.tree.cast(case.start()[0], jnp.bfloat16)
     batches, key = case.batches(0), jax.random.key(0)
-    state = case.algorithm.init(params, batches, key)
+    state = case.algorithm.init(params, batches, jax.random.key(1))
     moved, next_state, _ = jax.jit(case.algorithm.step)(params, state, batches, key)
     assert signature(moved) == signature(params)
     assert signature(next_state) == signature(state)

@@ -113,3 +113,12 @@ def test_whole_training_set_is_one_batch():
 def test_batch_size_out_of_range_is_refused(size, meta, sentence):
     with pytest.raises(ValueError, match=sentence):
         data_order(10, size, BatchSpec(1, meta))
+
+
+def test_a_full_batch_is_the_whole_set_in_its_own_order_at_every_step():
+    order = data_order(7, None, BatchSpec(full_batch=True))
+    assert order.steps_per_epoch == 1
+    indices = step_indices(order, 3, 5, 2)
+    np.testing.assert_array_equal(indices.train, [[[0, 1, 2, 3, 4, 5, 6]]] * 2)
+    with pytest.raises(ValueError, match="keeps variables for each of the 7 examples"):
+        data_order(7, 3, order.spec)

@@ -2,18 +2,25 @@
 
 import doctest
 import importlib
+import inspect
 import pkgutil
+import re
 import types
 
 import pytest
 
 import samt_jax
 import samt_jax.baselines
+import samt_jax.data
+import samt_jax.plots
 
-PUBLIC = [(package, name) for package in (samt_jax, samt_jax.baselines)
-          for name in package.__all__]  # fmt: skip
-# Files that read data sets that are not everywhere, or that are the command.
-ELSEWHERE = ("samt_jax.cli", "samt_jax.data", "samt_jax.__main__")
+PACKAGES = (samt_jax, samt_jax.baselines, samt_jax.data, samt_jax.plots)
+PUBLIC = [(package, name) for package in PACKAGES for name in package.__all__]
+# Files that read data sets or packages that are not everywhere, or are the command.
+ELSEWHERE = (
+    "samt_jax.cli", "samt_jax.data", "samt_jax.__main__",
+    "samt_jax.bench.torch_methods",
+)  # fmt: skip
 MODULES = [
     module.name
     for module in pkgutil.walk_packages(samt_jax.__path__, "samt_jax.")
@@ -39,8 +46,56 @@ def test_a_public_name_has_an_example(public):
     name, value = public
     # A rival's records are explained by their attributes.
     is_record = hasattr(value, "_fields") and not hasattr(samt_jax, name)
-    if callable(value) and not is_record:
+    is_error = isinstance(value, type) and issubclass(value, Exception)
+    if callable(value) and not is_record and not is_error:
         assert ">>> " in value.__doc__, f"{name} has no example."
+
+
+def sections(value):
+    """The sections of a docstring, and what stands in each."""
+    parts = re.split(r"^(\w+):$", inspect.getdoc(value), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_a_public_function_says_what_it_takes_and_what_it_returns(public):
+    name, value = public
+    if not inspect.isfunction(value):
+        return
+    # A signature that is another's stands in that one's docstring.
+    said = sections(value)
+    whole = inspect.getdoc(value)
+    for parameter in inspect.signature(value).parameters:
+        named = re.search(
+            rf"^ *\*{{0,2}}{parameter}(, |: | )", said.get("Args", ""), re.M
+        )
+        assert named or "Args are those of" in whole, (
+            f"{name} does not say {parameter}."
+        )
+    returns = inspect.signature(value).return_annotation
+    if returns not in (None, "None"):
+        assert {"Returns", "Yields"} & said.keys(), f"{name} does not say its result."
+
+
+def raises_itself(function):
+    """Whether a `raise` stands in the function, not in one that it calls."""
+    return bool(re.search(r"^\s+raise \w", inspect.getsource(function), re.MULTILINE))
+
+
+def test_a_public_function_that_raises_says_what(public):
+    name, value = public
+    if inspect.isfunction(value) and raises_itself(value):
+        # Of a function that is returned, it stands where that is described.
+        assert re.search("Raises:|raises a", value.__doc__), f"{name} raises what?"
+
+
+def test_a_public_record_explains_every_field(public):
+    name, value = public
+    fields = getattr(value, "_fields", ())
+    attributes = sections(value).get("Attributes", "") if fields else ""
+    for field in fields:
+        assert re.search(rf"^ +{field}(, |: )", attributes, re.MULTILINE), (
+            f"{name}.{field}"
+        )
 
 
 def examples(module_name):

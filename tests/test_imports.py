@@ -10,28 +10,49 @@ import pytest
 import samt_jax
 
 PACKAGE = pathlib.Path(samt_jax.__file__).parent
-STAGES = {"blocks", "features", "eta", "step_size", "meta"}
-VISIT = STAGES | {"base", "visit"}
+STAGES = {"blocks", "features", "eta", "granularity", "step_size", "meta"}
+VISIT = STAGES | {"base", "records", "visit"}
 CHAIN = {"base", "blocks", "chain"}
+CHAIN_VISIT = VISIT | {"chain", "layer_step", "chain_run"}
 
 # What each file of the core may import of ours; less is always allowed.
 ALLOWED = {
     "base": set(),
     "first_use": {"base"},
-    "blocks": {"base", "first_use"},
+    "block_rules": set(),
+    "blocks": {"base", "block_rules", "first_use"},
     "features": {"base"},
     "eta": {"base"},
-    "step_size": {"base"},
+    "granularity": {"base"},
+    "step_size": {"base", "granularity"},
     "meta": {"base"},
-    "visit": STAGES | {"base"},
-    "samt": VISIT,
+    "records": {"base", "step_size"},
+    "visit": STAGES | {"base", "records"},
+    "arguments": VISIT,
+    "samt": VISIT | {"arguments"},
     "chain": {"base", "blocks"},
     "layer_step": CHAIN | {"features", "meta", "step_size"},
-    "chain_sweep": VISIT | {"chain", "layer_step"},
-    "engine": VISIT | {"chain", "layer_step", "chain_sweep", "samt"},
+    "chain_run": {"chain"},
+    "chain_visit": CHAIN_VISIT,
+    "equal_layers": CHAIN_VISIT | {"chain_visit"},
+    "chain_sweep": CHAIN_VISIT | {"chain_visit", "equal_layers"},
+    "engine": VISIT | {"chain", "layer_step", "chain_sweep", "arguments", "samt"},
+    "manifest": set(),
+    "packing": set(),
+    "checkpoint": {"manifest", "packing"},
+    "runs": set(),
     "__init__": set(),
 }
-SAMT = {"samt", "visit", "chain", "layer_step", "chain_sweep", "engine"}
+SAMT = {
+    "samt",
+    "arguments",
+    "records",
+    "visit",
+    "chain",
+    "layer_step",
+    "chain_sweep",
+    "engine",
+}
 TERMINAL = {"rich", "tyro"}
 
 
@@ -97,6 +118,17 @@ def test_models_by_name_know_networks_and_their_description_as_chains():
     assert ours(FILES["models"]) <= {"base", "networks", "chain"}
 
 
+@pytest.mark.parametrize("name", [n for n in FILES if n not in within("cli")])
+def test_measuring_is_for_the_command_alone(name):
+    if name not in within("bench"):
+        assert not ours(FILES[name]) & set(within("bench"))
+
+
+def test_pytorch_is_imported_by_the_file_that_compares_with_it_and_no_other():
+    with_torch = {name for name, path in FILES.items() if "torch" in theirs(path)}
+    assert with_torch == {"bench/torch_methods"}
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_only_the_command_knows_the_terminal(name):
     if not (name.startswith("cli") or name == "__main__"):
@@ -109,11 +141,26 @@ def test_the_library_never_imports_tests_or_benchmarks(name):
     assert not theirs(FILES[name]) & {"tests", "benchmarks", "pytest", "hypothesis"}
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_nothing_read_from_a_file_is_ever_run(name):
+    """No pickle, which runs what it reads, and nothing else that does."""
+    path = FILES[name]
+    running = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "yaml"}
+    assert not theirs(path) & running
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            assert getattr(node.func, "id", "") not in {"eval", "exec", "compile"}
+            called = {keyword.arg: keyword.value for keyword in node.keywords}
+            allowed = called.get("allow_pickle", ast.Constant(False))
+            assert isinstance(allowed, ast.Constant) and allowed.value is False
+
+
 @pytest.mark.parametrize("module", ["samt_jax", "samt_jax.cli"])
 def test_importing_the_package_starts_neither_jax_nor_tensorflow(module):
     code = (
         f"import sys, {module}; "
-        "heavy = {'jax', 'tensorflow', 'flax', 'optax', 'matplotlib'}; "
+        "heavy = {'jax', 'tensorflow', 'flax', 'optax', 'orbax', 'matplotlib', "
+        "'tensorboardX'}; "
         "print(sorted(heavy & sys.modules.keys()))"
     )
     answer = subprocess.run(
@@ -140,3 +187,9 @@ def test_the_function_samt_is_not_shadowed_by_its_file():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert answer.stdout.strip() == "True True"
+
+
+@pytest.mark.parametrize("name", within("plots"))
+def test_pictures_are_made_of_numbers_alone(name):
+    assert ours(FILES[name]) <= {*within("plots")}
+    assert not theirs(FILES[name]) & {"jax", "flax", "optax"}

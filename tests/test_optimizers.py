@@ -7,7 +7,10 @@ import numpy as np
 import optax
 import pytest
 
+from samt_jax import checkpoint
 from samt_jax.base import Batches, BatchSpec, from_optax
+from samt_jax.loop import state_sha256
+from samt_jax.manifest import Identity
 from samt_jax.optimizers import META_DISTANCE, OPTIMIZERS, make_optimizer
 from samt_jax.samt import samt_sweep
 
@@ -28,12 +31,15 @@ def start():
     return params, (inputs, inputs[:, :2])
 
 
-def train(algorithm, params, batch, num_steps):
+def batches_of(algorithm, batch):
     several = algorithm.batch_spec.num_train
     if several > 1:
         batch = jax.tree.map(lambda leaf: jnp.stack([leaf] * several), batch)
-    batches = Batches(batch, batch)
-    key = jax.random.key(0)
+    return Batches(batch, batch)
+
+
+def train(algorithm, params, batch, num_steps):
+    batches, key = batches_of(algorithm, batch), jax.random.key(0)
     state = algorithm.init(params, batches, key)
     step = jax.jit(algorithm.step)
     for _ in range(num_steps):
@@ -42,11 +48,25 @@ def train(algorithm, params, batch, num_steps):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_default_settings_lower_the_loss(name, start):
+def test_default_settings_lower_the_loss_saved_or_not(name, start, tmp_path):
     params, batch = start
     algorithm = make_optimizer(name)(loss_fn, jax.random.key(0), 300)
-    trained = train(algorithm, params, batch, 300)
+    batches, key = batches_of(algorithm, batch), jax.random.key(0)
+    at, step = (params, algorithm.init(params, batches, key)), jax.jit(algorithm.step)
+    identity = Identity({}, [], {})
+    for number in range(300):
+        if number == 7:
+            checkpoint.save(tmp_path, number, at, identity)
+            restored = checkpoint.restore(tmp_path, at, identity).state
+        if number == 20:
+            unbroken = at
+        *at, _ = step(*at, batches, key)
+    trained, _ = at
     assert loss_fn(trained, batch) < 0.99 * loss_fn(params, batch)
+    # Taken up from the disk, every bit of it is what it was without.
+    for _ in range(7, 20):
+        *restored, _ = step(*restored, batches, key)
+    assert state_sha256(list(restored)) == state_sha256(list(unbroken))
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -11,6 +11,7 @@ from samt_jax import from_optax
 from samt_jax.baselines import (
     adam_hd,
     adam_level,
+    badm,
     dante,
     newton_lr,
     sgd_hd,
@@ -63,6 +64,15 @@ def test_named_rival_is_the_method_with_these_settings(name, settings, tx):
         train(named),
         expected,
     )
+
+
+def test_badm_by_name_is_badm_with_the_settings_given():
+    settings = {"penalty": 3.0, "proximal_weight": 8.0, "num_parts": 2}
+    named = make_optimizer("badm", **settings)(
+        LEAST_SQUARES.loss_fn, jax.random.key(0), NUM_STEPS
+    )
+    expected = train(badm(LEAST_SQUARES.loss_fn, **settings))
+    jax.tree.map(np.testing.assert_array_equal, train(named), expected)
 
 
 def test_dante_takes_as_many_batches_as_asked_for():

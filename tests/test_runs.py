@@ -8,6 +8,8 @@ from samt_jax.runs import (
     RunFolderError,
     append_line,
     check_run_folder,
+    keep_epochs,
+    locked,
     new_run_folder,
     read_lines,
     to_json,
@@ -98,3 +100,64 @@ def test_lines_are_read_back_in_order(tmp_path):
     for line in lines:
         append_line(tmp_path / "metrics.jsonl", line)
     assert read_lines(tmp_path / "metrics.jsonl") == lines
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ('{"epoch": 1}\n{"epoch": 2}\n{"epoch": 3}\n', 2),
+        ('{"epoch": 1}\n{"epoch": 2}\n{"ep', 2),
+        ('{"epoch": 1, "name": "a\u2028b"}\n{"epoch": 2}\n', 2),
+        ('{"half a line', 0),
+        ("", 0),
+    ],
+)
+def test_metrics_are_cut_back_to_whole_epochs(tmp_path, text, kept):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(text)
+    assert [line["epoch"] for line in keep_epochs(path, kept)] == [1, 2][:kept]
+    assert path.read_text() == "".join(f"{line}\n" for line in text.split("\n")[:kept])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", '{"epoch": 1}\n', '{"epoch": 2}\n{"epoch": 1}\n', '3\n{"epoch": 2}', "{\n{\n"],
+)
+def test_metrics_that_are_not_all_there_are_refused_and_left_alone(tmp_path, text):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(text)
+    with pytest.raises(RunFolderError, match="the metrics of epochs 1 to 2"):
+        keep_epochs(path, 2)
+    assert path.read_text() == text
+
+
+def test_one_lock_a_folder_which_names_its_owner(tmp_path):
+    with locked(tmp_path):
+        with (
+            pytest.raises(RunFolderError, match=rf"at work in .*{os.getpid()}"),
+            locked(tmp_path),
+        ):
+            raise AssertionError
+        # Whoever was refused has not taken the owner's name away.
+        assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
+    with locked(tmp_path):
+        pass
+
+
+def test_lock_of_a_new_run_wants_the_folder_empty(tmp_path):
+    with locked(tmp_path, new=True):
+        (tmp_path / "kept").touch()
+    # A lock alone is nothing that could be lost.
+    with (
+        pytest.raises(RunFolderError, match="is not empty"),
+        locked(tmp_path, new=True),
+    ):
+        raise AssertionError
+
+
+def test_folder_that_cannot_be_locked_is_refused(tmp_path):
+    with (
+        pytest.raises(RunFolderError, match="cannot be written"),
+        locked(tmp_path / "x"),
+    ):
+        raise AssertionError

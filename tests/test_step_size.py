@@ -219,10 +219,19 @@ def test_granularities_agree_when_outputs_are_constant(terms):
 
 @layouts
 def test_mixing_weight_one_is_the_learning_rate_to_the_bit(layout):
-    raws = constant(layout, 0.3), constant(layout, -40.0)
+    raws = constant(layout, 0.3), constant(layout, -0.7)
     steps = spread(layout, *raws, learning_rate=0.1, mixing_weight=1.0)
     for step in steps.values():
         assert_same_bits(step, np.full(step.shape, 0.1, np.float32))
+
+
+@layouts
+def test_a_fixed_mixing_weight_by_hand(layout):
+    # A quarter of 0.1, and three quarters of 0.5 * 1/2.
+    raws = constant(layout, 0.3), constant(layout, 0.0)
+    steps = spread(layout, *raws, mixing_weight=0.25, proposal_max=0.5)
+    for step in steps.values():
+        np.testing.assert_allclose(step, 0.025 + 0.1875, rtol=1e-6)
 
 
 @layouts

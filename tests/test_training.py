@@ -1,17 +1,27 @@
+import contextlib
+import gc
+import itertools
+import os
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from problems import OneLayerEta, assert_same_bits
 
-from samt_jax.base import Algorithm, BatchSpec, StepInfo
+from samt_jax import checkpoint, samt_sweep
+from samt_jax.base import Algorithm, BatchSpec, StepInfo, from_optax
 from samt_jax.data_order import data_order, epoch_batches, step_indices
 from samt_jax.loop import state_sha256
+from samt_jax.manifest import Identity
 from samt_jax.models import Model
 from samt_jax.optimizers import make_optimizer
 from samt_jax.problem import Problem, supervised
-from samt_jax.training import fit, prepare, run
+from samt_jax.trainer import prepare
+from samt_jax.training import Keeping, Stopped, fit, run
 
 
 class Examples(NamedTuple):
@@ -167,18 +177,10 @@ def test_run_taken_up_equals_an_unbroken_one(optimizer):
     make, problem = make_optimizer(optimizer), toy_problem()
     trainer = prepare(problem, make, epochs=4, batch_size=8)
     unbroken = list(run(trainer))
-    halfway = jax.device_get(unbroken[1].state)
-    rest = list(fit(problem, make, epochs=4, batch_size=8, state=halfway))
+    halfway = jax.device_get(unbroken[1].progress)
+    rest = list(fit(problem, make, epochs=4, batch_size=8, progress=halfway))
     assert [record.epoch for record in rest] == [3, 4]
     assert state_sha256(rest[-1].state) == state_sha256(unbroken[-1].state)
-
-
-def test_state_within_an_epoch_is_refused():
-    trainer = prepare(toy_problem(), make_optimizer("sgd"), epochs=1, batch_size=8)
-    state = trainer.init()
-    state = state._replace(step=state.step + 2)
-    with pytest.raises(ValueError, match="2 steps into an epoch of 6"):
-        next(run(trainer, state))
 
 
 def test_same_seed_gives_the_same_fingerprint_and_another_seed_another():
@@ -362,3 +364,174 @@ def test_unknown_task_is_refused():
     dataset = toy_dataset()._replace(task="ranking")
     with pytest.raises(ValueError, match="'ranking'; it must be one of"):
         supervised(dataset, toy_model())
+
+
+def granular(granularity):
+    """SAMT with a small eta model, momentum and a random order: state of every kind."""
+
+    def make_algorithm(loss_fn, key, num_steps):
+        tx = samt_sweep(
+            0.1, granularity=granularity, order="random", direction=optax.trace(0.5),
+            eta_model=OneLayerEta, meta_optimizer=optax.adam(1e-2), seed=key,
+        )  # fmt: skip
+        return from_optax(tx, loss_fn, BatchSpec(meta="next"))
+
+    return make_algorithm
+
+
+@pytest.fixture(scope="module", params=["scalar", "row", "column", "element"])
+def long_run(request):
+    """A run of 10,002 steps, six an epoch, compiled once for several tests."""
+    return prepare(toy_problem(), granular(request.param), epochs=1_667, batch_size=8)
+
+
+def until(trainer, epoch, progress=None, keeping=None):
+    """The record of an epoch of a run."""
+    for record in run(trainer, progress, keeping):
+        if record.epoch == epoch:
+            return record
+    raise AssertionError
+
+
+def test_every_resume_point_of_sixty_steps_gives_the_unbroken_run(long_run, tmp_path):
+    points = {}
+    identity = Identity({}, [], {})
+
+    def remember(progress, is_finite):
+        assert is_finite
+        points[progress.step] = jax.device_get(progress)
+
+    unbroken = until(long_run, 10)
+    kept = until(long_run, 10, keeping=Keeping(remember, every=1))
+    assert list(points) == list(range(1, 61))
+    assert state_sha256(kept.state) == state_sha256(unbroken.state)
+    for step, progress in points.items():
+        if step % 10 == 7:
+            # Over the disk, too.
+            checkpoint.save(tmp_path, step, progress, identity)
+            restored = checkpoint.restore(tmp_path, long_run.shape, identity)
+            assert state_sha256(restored.state) == state_sha256(progress)
+            progress = restored.state
+        resumed = until(long_run, 10, progress)
+        assert state_sha256(resumed.state) == state_sha256(unbroken.state)
+        # Sums over an epoch go on where they were, too.
+        assert_same_bits(resumed.metrics, unbroken.metrics)
+        assert_same_bits(resumed.evaluation, unbroken.evaluation)
+
+
+def resident_bytes():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_ten_thousand_steps_compile_nothing_and_keep_nothing(long_run):
+    compilations = []
+
+    def note(event, duration, **details):
+        if event.endswith("backend_compile_duration"):
+            compilations.append(event)
+
+    until(long_run, 2)
+    jax.monitoring.register_event_duration_secs_listener(note)
+    seen = {}
+    for record in run(long_run):
+        if record.epoch in (167, 1_667):
+            gc.collect()
+            seen[record.step] = len(jax.live_arrays()), resident_bytes()
+    jax.monitoring.clear_event_listeners()
+    assert list(seen) == [1_002, 10_002]
+    assert compilations == []
+    (arrays, before), (arrays_after, after) = seen.values()
+    assert arrays_after == arrays
+    assert after - before < 9 * 2e6
+
+
+class TestKeeping:
+    """When a run is saved, and how it is left."""
+
+    @pytest.fixture(scope="class")
+    def trainer(self):
+        return prepare(toy_problem(), make_optimizer("sgd"), epochs=4, batch_size=8)
+
+    def saves_of(self, trainer, **settings):
+        saves = []
+
+        def save(progress, is_finite):
+            saves.append((progress.step, is_finite))
+
+        records = []
+        with contextlib.suppress(Stopped):
+            records.extend(run(trainer, None, Keeping(save, **settings)))
+        return saves, records
+
+    def test_it_is_saved_every_so_many_steps_and_at_the_end(self, trainer):
+        saves, records = self.saves_of(trainer, every=7)
+        assert saves == [(7, True), (14, True), (21, True), (24, True)]
+        assert [record.epoch for record in records] == [1, 2, 3, 4]
+        assert self.saves_of(trainer, every=12)[0] == [(12, True), (24, True)]
+        assert self.saves_of(trainer)[0] == []
+
+    @pytest.mark.parametrize("stop_at", [1, 6, 8, 24])
+    def test_told_to_stop_it_saves_within_a_step(self, trainer, stop_at, monkeypatch):
+        # Steps that take longer than the time between two looks.
+        monkeypatch.setattr("samt_jax.training.LOOK_EVERY_SECONDS", 0.0)
+        looks = itertools.count(1)
+        saves, records = self.saves_of(
+            trainer, should_stop=lambda: next(looks) == stop_at
+        )
+        assert saves == [(stop_at, True)]
+        assert len(records) == (stop_at - 1) // 6
+
+    def test_fast_steps_are_taken_many_at_a_time(self, trainer):
+        looks = []
+        self.saves_of(trainer, should_stop=lambda: looks.append(1))
+        assert len(looks) < 10
+
+    def test_an_error_in_saving_ends_the_run(self, trainer):
+        def fail(progress, is_finite):
+            raise OSError("disk full")
+
+        with pytest.raises(OSError, match="disk full"):
+            list(run(trainer, None, Keeping(fail, every=7)))
+
+    def test_a_state_that_is_not_finite_is_said_to_be(self):
+        make = make_optimizer("sgd", learning_rate=1e30)
+        trainer = prepare(toy_problem(), make, epochs=2, batch_size=8)
+        saves, records = self.saves_of(trainer, every=6)
+        assert saves == [(6, False)]
+        assert records[-1].status == ("diverged",)
+
+
+@pytest.mark.parametrize(
+    ("task", "part", "change", "sentence"),
+    [
+        ("classification", "train", {"targets": (3, 3)},
+         "train label 3 is 3; the model has 3 outputs, for labels from 0 to 2"),
+        ("classification", "test", {"targets": (5, -1)}, "test label 5 is -1"),
+        ("classification", "test", {"targets": (0, 0.5)}, "test label 0 is 0.5"),
+        ("classification", "validation", {"inputs": ((2, 1), np.nan)},
+         r"validation input \[2, 1\] is nan"),
+        ("regression", "train", {"targets": ((4, 0), -np.inf)},
+         r"train target \[4, 0\] is -inf"),
+    ],
+)  # fmt: skip
+def test_bad_example_is_named_with_index_and_value(task, part, change, sentence):
+    dataset = toy_dataset(task)
+    ((field, (index, value)),) = change.items()
+    array = getattr(getattr(dataset, part), field)
+    array = array.astype(type(value)) if value == 0.5 else array.copy()
+    array[index] = value
+    examples = getattr(dataset, part)._replace(**{field: array})
+    with pytest.raises(ValueError, match=sentence):
+        supervised(
+            dataset._replace(**{part: examples}),
+            toy_model(1 if task == "regression" else 3),
+        )
+
+
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_empty_part_is_refused(part):
+    dataset = toy_dataset()
+    empty = Examples(*(leaf[:0] for leaf in getattr(dataset, part)))
+    with pytest.raises(ValueError, match=f"the {part} part has 0 inputs"):
+        supervised(dataset._replace(**{part: empty}), toy_model())

@@ -20,7 +20,22 @@ from problems import (
     spoil_gradient,
 )
 
-from samt_jax import EtaMLP, gradient_features, samt, samt_sweep
+from samt_jax import (
+    EtaMLP,
+    block_updates,
+    get_block,
+    gradient_features,
+    meta_value_and_grad,
+    partition_blocks,
+    replace_block,
+    samt,
+    samt_sweep,
+    scaled_features,
+    spread_step_sizes,
+    step_layout,
+    step_meta_params,
+    step_sizes,
+)
 from samt_jax.meta import CAUSES
 
 GRANULARITIES = {
@@ -187,6 +202,35 @@ def test_the_candidate_that_was_evaluated_is_committed(key):
     np.testing.assert_allclose(
         state.info["layer_0"].meta_value, meta_value_fn(moved), rtol=1e-6
     )
+
+
+def test_the_stages_called_by_hand_are_the_visit(key):
+    params, value_fn, meta_value_fn = small_net(key)
+    settings = {"eta_model": OneLayerEta, "meta_optimizer": optax.sgd(0.1)}
+    tx = samt(0.1, granularity="row", proposal_max=0.5, **settings)
+    state = tx.init(params)
+    updates, after = visit_once(tx, params, value_fn, meta_value_fn)
+
+    block = partition_blocks(params).blocks[0]
+    values = get_block(params, block)
+    grads = get_block(jax.grad(value_fn)(params), block)
+    layout = step_layout(values, "row")
+    features = scaled_features()
+    eta_model, meta = OneLayerEta(layout.num_steps), state.meta[block.name]
+
+    def objective(meta_params):
+        told = features.present(features.measure(grads))
+        heads = step_sizes(
+            *eta_model.apply(meta_params, told), layout, 0.1, proposal_max=0.5
+        )
+        added = block_updates(values, grads, spread_step_sizes(heads, layout))
+        candidate = optax.apply_updates(values, added)
+        return meta_value_fn(replace_block(params, candidate)), added
+
+    _, added, slope = meta_value_and_grad(objective, meta.params)
+    learned = step_meta_params(meta, slope, settings["meta_optimizer"])
+    assert_close(get_block(updates, block), added)
+    assert_close(after.meta[block.name], learned, rtol=1e-5)
 
 
 def test_the_record_says_what_was_done(key):

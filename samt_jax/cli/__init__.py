@@ -1,8 +1,9 @@
 """The `samt` command: parses, calls the library, prints.
 
 Exit codes: 0 good; 1 the run diverged or failed; 2 bad usage or bad input, with one
-sentence on standard error and nothing written; 130 interrupted. What is only for people
-goes to standard error; standard output carries the result.
+sentence on standard error and nothing written; 75 stopped by SIGTERM with its state
+saved; 130 interrupted. What is only for people goes to standard error; standard output
+carries the result.
 """
 
 import contextlib
@@ -19,15 +20,24 @@ from typing import Annotated, Any
 import tyro
 
 from samt_jax.cli.checks import check
-from samt_jax.cli.options import Compare, Doctor, Explain, Train
+from samt_jax.cli.options import Bench, Compare, Doctor, Explain, Resume, Train
 from samt_jax.cli.values import UsageError
 from samt_jax.runs import RunFolderError
 
-VERBS = {"train": Train, "compare": Compare, "explain": Explain, "doctor": Doctor}
+VERBS = {
+    "train": Train,
+    "resume": Resume,
+    "compare": Compare,
+    "explain": Explain,
+    "bench": Bench,
+    "doctor": Doctor,
+}
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Resume, tyro.conf.subcommand("resume")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Explain, tyro.conf.subcommand("explain")]
+    | Annotated[Bench, tyro.conf.subcommand("bench")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
 )
 DESCRIPTION = """Alternating minimisation with trainable step sizes, and its rivals.
@@ -127,7 +137,7 @@ def _flags(options: Any) -> list[str]:
     for field in dataclasses.fields(options):
         if dataclasses.is_dataclass(field.default):
             flags += _flags(field.default)
-        else:
+        elif field.name != "run_dir":  # The one that has no flag.
             negative = "no-" if field.default is True else ""
             flags.append(f"--{negative}{field.name}".replace("_", "-"))
     return flags

@@ -1,25 +1,31 @@
 """What may be wrong with options that are right one by one; nothing here needs JAX."""
 
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from samt_jax.cli.options import (
     LAST_SEED,
     TABLES,
+    Bench,
     Compare,
     Data,
     Doctor,
     Explain,
     Network,
+    Resume,
     Run,
     Settings,
     Train,
 )
+from samt_jax.cli.saved import read_command, read_ending
 from samt_jax.cli.values import UsageError
 from samt_jax.optimizers import OPTIMIZERS, check_takes
 from samt_jax.runs import check_run_folder
 
 
-def check(options: Train | Compare | Explain | Doctor) -> None:
+def check(options: Train | Resume | Compare | Explain | Bench | Doctor) -> None:
     """Refuses what cannot be run, before JAX is started or anything is written.
 
     Args:
@@ -29,7 +35,12 @@ def check(options: Train | Compare | Explain | Doctor) -> None:
       UsageError: One sentence: what was given, what is allowed, what to do.
       RunFolderError: Likewise, of the run folder.
     """
-    if isinstance(options, Doctor):
+    if isinstance(options, Bench):
+        check_lines_file(options.out)
+    if isinstance(options, Bench | Doctor):
+        return
+    if isinstance(options, Resume):
+        check_saved(options)
         return
     check_network(options.data, options.network)
     if isinstance(options, Compare):
@@ -37,7 +48,26 @@ def check(options: Train | Compare | Explain | Doctor) -> None:
     else:
         check_settings(options.optimizer, options.settings)
     if not isinstance(options, Explain):
-        check_run(options.run)
+        names = options.names if isinstance(options, Compare) else (options.optimizer,)
+        check_run(options.run, names)
+    if isinstance(options, Train) and options.tensorboard:
+        check_tensorboard()
+
+
+def check_saved(options: Resume) -> None:
+    """Refuses a folder in which there is no run to go on with.
+
+    Args:
+      options: What was asked for.
+
+    Raises:
+      UsageError: One sentence.
+      RunFolderError: Likewise, of the run folder.
+    """
+    if options.run_dir is None:
+        raise UsageError("resume takes one value, the folder of a run; got none.")
+    check(read_command(options.run_dir))
+    read_ending(options.run_dir)
 
 
 def check_network(data: Data, network: Network) -> None:
@@ -90,22 +120,45 @@ def check_settings(optimizer: str, settings: Settings) -> None:
             raise UsageError(str(error)) from error
 
 
-def check_run(run: Run) -> None:
-    """Refuses seeds beyond the last one, and a run folder that cannot be used.
+def check_run(run: Run, optimizers: Sequence[str]) -> None:
+    """Refuses what cannot be of a run: its batches, its seeds, its folder.
 
     Args:
       run: How often and where to.
+      optimizers: What is run.
 
     Raises:
       UsageError: One sentence.
       RunFolderError: One sentence.
     """
+    is_full = all(OPTIMIZERS[name].full_batch for name in optimizers)
+    if is_full and run.batch_size is not None:
+        raise UsageError(
+            f"--batch-size is {run.batch_size}, and {', '.join(optimizers)} takes the "
+            "whole training set at every step; leave it out."
+        )
     if run.seed + run.seeds - 1 > LAST_SEED:
         raise UsageError(
             f"--seed {run.seed} with --seeds {run.seeds} goes beyond the last seed, "
             f"{LAST_SEED}; start lower."
         )
     check_run_folder(run.out)
+
+
+def check_lines_file(out: Path | None) -> None:
+    """Refuses a file that lines cannot be appended to.
+
+    Args:
+      out: The file, or `None`.
+
+    Raises:
+      UsageError: One sentence.
+    """
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        raise UsageError(
+            f"--out is {str(out)!r}, which is no file in a folder that exists; give "
+            "the name of a file, to which lines are appended."
+        )
 
 
 def optimizer_settings(options: Compare) -> dict[str, dict[str, Any]]:
@@ -138,3 +191,16 @@ def optimizer_settings(options: Compare) -> dict[str, dict[str, Any]]:
         name: {s: value for s, value in given.items() if s in OPTIMIZERS[name].takes}
         for name in names
     }
+
+
+def check_tensorboard() -> None:
+    """Refuses `--tensorboard` where there is nothing to write with.
+
+    Raises:
+      UsageError: tensorboardX is not installed.
+    """
+    if importlib.util.find_spec("tensorboardX") is None:
+        raise UsageError(
+            "--tensorboard needs tensorboardX, which is not installed; install it with "
+            "pip install 'samt-jax[tensorboard]', or leave the option out."
+        )

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from samt_jax.cli.checks import optimizer_settings
 from samt_jax.cli.display import format_metric
-from samt_jax.cli.options import Compare, num_epochs
+from samt_jax.cli.environment import device_label
+from samt_jax.cli.options import BATCH_SIZE, Compare, num_epochs
 from samt_jax.cli.training import (
     Line,
     Setting,
@@ -23,7 +24,7 @@ from samt_jax.cli.training import (
 )
 from samt_jax.plots import plot_comparison, save_figure
 from samt_jax.runs import append_line, new_run_folder, to_json, write_json
-from samt_jax.training import Trainer
+from samt_jax.trainer import Trainer
 
 
 def run(options: Compare) -> int:
@@ -47,7 +48,7 @@ def run(options: Compare) -> int:
     summaries: list[dict[str, Any]] = []
     folder, interrupted = None, False
     for name in options.names:
-        trainer = prepare_run(setting, name, settings[name], options.data, options.run)
+        trainer = prepare_run(setting, name, settings[name], options)
         if folder is None:
             print_notes(setting)
             folder = _make_folder(options, setting, trainer, settings)
@@ -56,7 +57,7 @@ def run(options: Compare) -> int:
             runs[name], seeds = outcome.lines, options.run.seed_list
             summary = summarise(setting, outcome.lines, outcome.record, seeds)
             summaries.append({"optimizer": name} | summary)
-        if outcome.interrupted:
+        if outcome.ending == "interrupted":
             interrupted = True
             break
     assert folder is not None  # There is an optimizer at least.
@@ -64,7 +65,10 @@ def run(options: Compare) -> int:
     write_json(folder / "summary.json", result)
     if runs:
         picture = plot_comparison(
-            runs, metric=setting.dataset.metric, title=setting.dataset.label
+            runs,
+            metric=setting.dataset.metric,
+            title=setting.dataset.label,
+            device=device_label(),
         )
         save_figure(picture, folder / "compare.png")
     _print(options, result, setting.dataset.metric)
@@ -76,8 +80,10 @@ def _make_folder(
 ) -> Path:
     folder = new_run_folder(options.run.out, f"compare-{options.data.dataset}")
     config = describe(options, setting, trainer)
-    # How many steps an epoch has depends on the optimizer.
+    # How many steps an epoch has depends on the optimizer, and so does whether a step
+    # needs the whole training set.
     del config["steps_per_epoch"]
+    config["batch_size"] = options.run.batch_size or BATCH_SIZE
     write_json(folder / "config.json", config | {"optimizers": settings})
     return folder
 
@@ -102,7 +108,7 @@ def _result(
         "model": options.network.model,
         "seed": options.run.seed,
         "seeds": options.run.seeds,
-        "epochs": num_epochs(options.data, options.run),
+        "epochs": num_epochs(options),
         "status": "interrupted" if interrupted else status,
         "runs": summaries,
         "run_dir": str(folder),

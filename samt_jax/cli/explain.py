@@ -4,19 +4,18 @@ import sys
 from typing import Any
 
 import jax
-import optax
 from rich.console import Console
 from rich.table import Table
 
-from samt_jax.base import Batches
 from samt_jax.blocks import Block, get_block, partition_blocks, visiting_order
+from samt_jax.cli.memory import eta_model_sizes
 from samt_jax.cli.options import Explain
 from samt_jax.cli.training import Setting, set_up
 from samt_jax.cli.values import UsageError
 from samt_jax.engine import choose_engine
+from samt_jax.granularity import Granularity, step_layout
 from samt_jax.optimizers import make_optimizer
 from samt_jax.runs import to_json
-from samt_jax.step_size import Granularity, step_layout
 
 GRANULARITIES: dict[str, Granularity] = {
     "samt-s": "scalar",
@@ -76,27 +75,24 @@ def explain(options: Explain, setting: Setting) -> dict[str, Any]:
     )
     order = given.get("order", "forward")
     visits = visiting_order(table, order) or range(len(table.blocks))
-    algorithm = make_optimizer(options.optimizer, **given)(problem.loss_fn, key, 1)
-    state = jax.eval_shape(algorithm.init, params, Batches(batch, batch), key)
-    # Both engines keep the eta models under this name.
-    meta = optax.tree.get_all_with_path(state, "meta")[0][1]
+    sizes = eta_model_sizes(problem, make_optimizer(options.optimizer, **given))
     wanted = {name: given[name] for name in ENGINE_SETTINGS if name in given}
     choice = choose_engine(problem.loss_fn, **wanted)
     return {
         "blocks": [
-            _describe_block(options, table.blocks[i], params, meta) for i in visits
+            _describe_block(options, table.blocks[i], params, sizes) for i in visits
         ],
         "order": order,
         "ordered_by": table.ordered_by,
         "frozen": table.frozen,
         "engine": choice.engine,
         "engine_reason": choice.reason,
-        "eta_model_bytes": _num_bytes(meta),
+        "eta_model_bytes": sum(sizes.values()),
     }
 
 
 def _describe_block(
-    options: Explain, block: Block, params: Any, meta: dict[str, Any]
+    options: Explain, block: Block, params: Any, sizes: dict[str, int]
 ) -> dict[str, Any]:
     leaves = get_block(params, block)
     layout = step_layout(
@@ -110,12 +106,8 @@ def _describe_block(
         "parameters": sum(leaf.size for leaf in leaves.values()),
         "step_sizes": [head.factors for head in layout.heads],
         # With the state of its optimizer; one that all share is counted at each.
-        "eta_model_bytes": _num_bytes(meta.get(block.name, meta.get("shared"))),
+        "eta_model_bytes": sizes.get(block.name, sizes.get("shared")),
     }
-
-
-def _num_bytes(tree: Any) -> int:
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def _print(explained: dict[str, Any]) -> None:

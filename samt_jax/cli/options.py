@@ -9,6 +9,7 @@ import tyro
 from samt_jax.cli.values import (
     choice,
     folder,
+    multiplier,
     nonnegative,
     path,
     positive,
@@ -32,7 +33,8 @@ MODELS = ("mlp", "cnn", "resnet18", "vgg11")
 FEATURES = ("mean", "variance", "max", "min", "norm")
 ORDERS = ("forward", "backward", "random")
 SAMT = ("samt-s", "samt-r", "samt-c", "samt-e")
-DIGITS_EPOCHS, EPOCHS = 100, 20
+DIGITS_EPOCHS, EPOCHS, FULL_BATCH_EPOCHS = 100, 20, 200
+BATCH_SIZE = 64
 LAST_SEED = 2**32 - 1
 
 
@@ -58,7 +60,7 @@ class Network:
         tuple[int, ...] | None, whole_numbers("--hidden", default="100")
     ] = None
     """Widths of the hidden layers of mlp."""
-    width: Annotated[float | None, positive("--width", "1")] = None
+    width: Annotated[float | None, multiplier("--width", 100, "1")] = None
     """Multiplies the widths of the other networks."""
     bias: Annotated[
         tyro.conf.FlagCreatePairsOff[bool],
@@ -102,7 +104,7 @@ class Settings:
     """SAMT: map into (0, 1)."""
     direction: Annotated[
         str | None,
-        choice("--direction", ("gradient", "momentum", "adam"), "own"),
+        choice("--direction", ("gradient", "momentum", "adam"), "momentum"),
     ] = None
     """SAMT: what the step size multiplies."""
     inner_steps: Annotated[
@@ -169,6 +171,84 @@ class Settings:
     keep: Annotated[str | None, choice("--keep", ("last", "best"), "last")] = None
     """DANTE: which iterate of a layer is kept."""
 
+    penalty: Annotated[float | None, positive("--penalty", "own")] = None
+    """ADMM and BCD: weight of the penalties, which are sums over examples."""
+    output_penalty: Annotated[float | None, positive("--output-penalty", "own")] = None
+    """dladmm: weight of the last layer's penalty; by default the others'."""
+    penalty_schedule: Annotated[
+        str | None,
+        choice("--penalty-schedule", ("constant", "every_100", "on_rise"), "every_100"),
+    ] = None
+    """dladmm: when penalties grow; on_rise is the authors' code's."""
+    curvature: Annotated[float | None, positive("--curvature", "own")] = None
+    """dladmm, pdadmm: where the backtracking of gradient steps starts."""
+    output_solver: Annotated[
+        str | None, choice("--output-solver", ("newton", "fista"), "newton")
+    ] = None
+    """ADMM kind: how outputs are minimised over; fista is the authors' code's."""
+    constraint_penalty: Annotated[
+        float | None, positive("--constraint-penalty", "own")
+    ] = None
+    """pdadmm: weight of the constraints between layers; by default the others'."""
+    tolerance: Annotated[float | None, positive("--tolerance", "100")] = None
+    """mDLAM: half-width of the box about the activations, at first."""
+    min_tolerance: Annotated[float | None, positive("--min-tolerance", "1e-3")] = None
+    """mDLAM: where halving that at every iteration ends."""
+    accelerate: Annotated[bool | None, switch("--accelerate", "yes")] = None
+    """mdlam: Nesterov's extrapolation; the authors' code has none."""
+    max_doublings: Annotated[
+        int | None, whole_number("--max-doublings", 0, 100, "none")
+    ] = None
+    """mDLAM: after how many a step is given up; 10 in the authors' code."""
+    freeze_second_bias: Annotated[bool | None, switch("--freeze-second-bias", "no")] = (
+        None
+    )
+    """mdlam: leave the second hidden layer's bias, as the authors' code does."""
+    memory: Annotated[int | None, whole_number("--memory", 0, 100, "5")] = None
+    """aa-mdlam: changes of the iterates that are kept."""
+    accelerated: Annotated[
+        str | None, choice("--accelerated", ("weights", "all"), "weights")
+    ] = None
+    """aa-mdlam: the variables that are accelerated."""
+    start_inertia: Annotated[float | None, share("--start-inertia", "0.3")] = None
+    """tiam: p1, where a step starts."""
+    gradient_inertia: Annotated[float | None, share("--gradient-inertia", "0.3")] = None
+    """tiam: p2, where its gradient is taken."""
+    beyond_inertia: Annotated[float | None, share("--beyond-inertia", "0.1")] = None
+    """tiam: p3, how far it is overdone."""
+    monotone: Annotated[bool | None, switch("--monotone", "yes")] = None
+    """tiam: no step that raises the objective."""
+    activation_penalty: Annotated[
+        float | None, positive("--activation-penalty", "own")
+    ] = None
+    """bcd, scaleadmm: weight of the activations' penalties."""
+    proximal_weight: Annotated[
+        float | None, nonnegative("--proximal-weight", "own")
+    ] = None
+    """bcd, badm: weight of the proximal terms, which slow the steps."""
+    splitting: Annotated[
+        str | None, choice("--splitting", ("three", "two"), "three")
+    ] = None
+    """bcd: whether pre-activations are variables, too, or activations alone."""
+    mean_loss: Annotated[bool | None, switch("--mean-loss", "no")] = None
+    """bcd: the loss as a mean over examples, as in the paper's text."""
+    output_loss: Annotated[
+        str | None, choice("--output-loss", ("own", "squared", "hinge"), "own")
+    ] = None
+    """bcd, scaleadmm: loss of the outputs' copy; by default the authors'."""
+    warm_steps: Annotated[int | None, whole_number("--warm-steps", 0, default="10")] = (
+        None
+    )
+    """scaleadmm: iterations before the multiplier moves."""
+    multiplier_step: Annotated[float | None, positive("--multiplier-step", "1")] = None
+    """scaleadmm: step of the multiplier; 2 is the method of multipliers' own."""
+    ridge: Annotated[float | None, nonnegative("--ridge", "1e-4")] = None
+    """scaleadmm: damping of the least squares."""
+    num_parts: Annotated[
+        int | None, whole_number("--num-parts", high=1_000, default="4")
+    ] = None
+    """badm: parts of a batch."""
+
     def given(self) -> dict[str, Any]:
         """The settings that were asked for, as the library takes them."""
         pairs = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
@@ -184,10 +264,15 @@ class Run:
 
     epochs: Annotated[
         int | None,
-        whole_number("--epochs", default=f"{EPOCHS},digits:{DIGITS_EPOCHS}"),
+        whole_number(
+            "--epochs",
+            default=f"{EPOCHS},digits:{DIGITS_EPOCHS},full-batch:{FULL_BATCH_EPOCHS}",
+        ),
     ] = None
     """Passes over the training set."""
-    batch_size: Annotated[int, whole_number("--batch-size")] = 64
+    batch_size: Annotated[
+        int | None, whole_number("--batch-size", default=f"{BATCH_SIZE},full-batch:all")
+    ] = None
     """Examples a batch."""
     seed: Annotated[int, whole_number("--seed", 0, LAST_SEED)] = 0
     """The seed, or the first of several."""
@@ -214,6 +299,22 @@ class Train:
     """Optimizer; `samt doctor` says what each is."""
     settings: tyro.conf.OmitArgPrefixes[Settings] = Settings()
     run: tyro.conf.OmitArgPrefixes[Run] = Run()
+    checkpoint_every: Annotated[
+        int | None, whole_number("--checkpoint-every", high=10**9, default="never")
+    ] = None
+    """Steps between checkpoints; SIGTERM has one made in any case."""
+    tensorboard: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Write logs for TensorBoard too, into the run folder; needs tensorboardX."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Resume:
+    """Go on with a run that was stopped, killed or failed, from its last checkpoint."""
+
+    run_dir: Annotated[tyro.conf.Positional[Path | None], folder("RUN")] = None
+    """The run's folder."""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print one JSON object on standard output, and nothing else there."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -251,17 +352,81 @@ class Explain:
 
 
 @dataclasses.dataclass(frozen=True)
-class Doctor:
-    """Show versions, devices, optimizers, which data are found, and what to do."""
+class Bench:
+    """Measure what methods cost: both engines, optax, PyTorch if it is installed."""
 
+    quick: tyro.conf.FlagCreatePairsOff[bool] = False
+    """The headline alone, in under three minutes."""
+    networks: Annotated[
+        tuple[str, ...] | None, words("--networks", "NAME ...", "all")
+    ] = None
+    """Names of the networks to measure on, such as 784-400-10."""
+    rounds: Annotated[int, whole_number("--rounds", high=1_000)] = 5
+    """Measured epochs of each method, taken in turns."""
     data_dir: Annotated[Path | None, folder("--data-dir")] = None
     """Folder of original data files; else SAMT_JAX_DATA, else ./data."""
+    out: Annotated[Path | None, path("--out", "none")] = None
+    """File to append a JSON line for every cell to."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print one JSON object on standard output, and nothing else there."""
 
 
-def num_epochs(data: Data, run: Run) -> int:
-    """The epochs, resolved."""
-    if run.epochs is not None:
-        return run.epochs
-    return DIGITS_EPOCHS if data.dataset == "digits" else EPOCHS
+@dataclasses.dataclass(frozen=True)
+class Doctor:
+    """Show versions, devices, optimizers, data, whether runs are safe, what to do."""
+
+    data_dir: Annotated[Path | None, folder("--data-dir")] = None
+    """Folder of original data files; else SAMT_JAX_DATA, else ./data."""
+    out: Annotated[Path | None, path("--out", "runs")] = None
+    """Folder to try checkpoints and locks in; it, or the nearest that exists."""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print one JSON object on standard output, and nothing else there."""
+
+
+def batch_size(run: Run, optimizer: str) -> int | None:
+    """The batch size of an optimizer's run, resolved; `None` is the whole set."""
+    if OPTIMIZERS[optimizer].full_batch:
+        return None
+    return BATCH_SIZE if run.batch_size is None else run.batch_size
+
+
+def num_epochs(options: Train | Compare) -> int:
+    """The epochs, resolved; a full-batch method takes one step in each."""
+    if options.run.epochs is not None:
+        return options.run.epochs
+    names = options.names if isinstance(options, Compare) else (options.optimizer,)
+    if all(OPTIMIZERS[name].full_batch for name in names):
+        return FULL_BATCH_EPOCHS
+    return DIGITS_EPOCHS if options.data.dataset == "digits" else EPOCHS
+
+
+def words_of(options: Any) -> list[str]:
+    """The words that would have given these options; defaults are left out.
+
+    Args:
+      options: A group of options, and of groups.
+
+    Returns:
+      Flags and values, as a shell has them.
+
+    Example:
+      >>> words_of(Train(run=Run(seed=3), network=Network(bias=False)))
+      ['--no-bias', '--seed', '3']
+    """
+    words: list[str] = []
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if dataclasses.is_dataclass(value):
+            words += words_of(value)
+        elif value != field.default:
+            words += _words(field.name.replace("_", "-"), value, field.default)
+    return words
+
+
+def _words(name: str, value: Any, default: Any) -> list[str]:
+    if isinstance(default, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    if isinstance(value, bool):
+        return [f"--{name}", "yes" if value else "no"]
+    values = value if isinstance(value, tuple) else (value,)
+    return [f"--{name}", *(str(each) for each in values)]

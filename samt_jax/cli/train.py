@@ -1,7 +1,9 @@
 """`samt train`: one network, one optimizer, one run folder."""
 
+import contextlib
 import sys
 import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,17 @@ from rich.console import Console
 from rich.table import Table
 
 from samt_jax.cli.display import format_metric
+from samt_jax.cli.keeping import (
+    METRICS,
+    TakenUp,
+    last_good,
+    make_keeping,
+    take_up,
+    told_to_stop,
+)
 from samt_jax.cli.options import Train, num_epochs
+from samt_jax.cli.saved import CONFIG, SUMMARY, command_of
+from samt_jax.cli.tensorboard import tensorboard_log
 from samt_jax.cli.training import (
     Outcome,
     Setting,
@@ -21,8 +33,13 @@ from samt_jax.cli.training import (
     set_up,
     summarise,
 )
+from samt_jax.manifest import CheckpointError
+from samt_jax.metrics import Line
 from samt_jax.optimizers import find_optimizer
-from samt_jax.runs import append_line, new_run_folder, to_json, write_json
+from samt_jax.runs import append_line, locked, new_run_folder, to_json, write_json
+from samt_jax.trainer import Trainer
+
+EXIT_CODES = {"finished": 0, "stopped": 75, "interrupted": 130}
 
 
 def run(options: Train) -> int:
@@ -37,42 +54,153 @@ def run(options: Train) -> int:
     Raises:
       UsageError: What only data and network could show to be wrong; nothing is written.
     """
+    setting, trainer, config = _prepare(options)
+    title = f"{options.data.dataset}-{options.optimizer}"
+    folder = new_run_folder(options.run.out, title)
+    with locked(folder, new=True):
+        write_json(folder / CONFIG, config)
+        return _carry_out(options, setting, trainer, config, folder, TakenUp(None, []))
+
+
+def go_on(options: Train, folder: Path) -> int:
+    """Goes on with a run that did not come to its end.
+
+    Args:
+      options: What it was started with.
+      folder: Its folder, locked.
+
+    Returns:
+      The exit code.
+
+    Raises:
+      CheckpointError: No checkpoint is good, or one is of another run.
+      RunFolderError: The metrics up to there are lost.
+      UsageError: The data are no longer there.
+    """
+    setting, trainer, config = _prepare(options)
+    start = take_up(folder, config, setting.problem, trainer)
+    return _carry_out(options, setting, trainer, config, folder, start)
+
+
+def end(options: Train, folder: Path, summary: dict[str, Any]) -> int:
+    """Says how a run ended, and gives the exit code.
+
+    Args:
+      options: What it was started with.
+      folder: Its folder.
+      summary: What there is to say.
+
+    Returns:
+      The exit code of its status.
+    """
+    if options.run.json:
+        print(to_json(summary))
+    else:
+        _print(summary)
+    if advice := _advice(summary, folder):
+        print(f"samt: {advice}", file=sys.stderr)
+    return EXIT_CODES.get(summary["status"], 1)
+
+
+def _prepare(options: Train) -> tuple[Setting, Trainer, dict[str, Any]]:
     settings, name = options.settings.given(), options.optimizer
     setting = set_up(options.data, options.network)
-    trainer = prepare_run(setting, name, settings, options.data, options.run)
+    trainer = prepare_run(setting, name, settings, options)
     print_notes(setting)
-    title = f"{options.data.dataset}-{name}"
-    folder = new_run_folder(options.run.out, title)
     config = describe(options, setting, trainer) | {"optimizer": name}
+    config["tensorboard"] = options.tensorboard
     config |= {"learning_rate": find_optimizer(name).learning_rate} | settings
-    write_json(folder / "config.json", config)
+    return setting, trainer, config | {"command": command_of(options)}
+
+
+def _carry_out(
+    options: Train,
+    setting: Setting,
+    trainer: Trainer,
+    config: dict[str, Any],
+    folder: Path,
+    start: TakenUp,
+) -> int:
+    """Trains from somewhere to the end, and writes the summary."""
+    title, every = (
+        f"{options.data.dataset}-{options.optimizer}",
+        options.checkpoint_every,
+    )
     try:
-        outcome = follow(
-            trainer,
-            setting,
-            title,
-            lambda line: append_line(folder / "metrics.jsonl", line),
-        )
+        with _log(options, folder) as write, told_to_stop() as should_stop:
+            outcome = follow(
+                trainer,
+                setting,
+                title,
+                write,
+                progress=start.progress,
+                earlier=start.lines,
+                keeping=make_keeping(
+                    folder, config, setting.problem, every, should_stop
+                ),
+            )
+        summary = _result(options, setting, outcome, folder)
+    # Disk and folder are the user's to mend, and the sentence says it.
+    except (CheckpointError, OSError) as error:
+        summary = _identity(options) | _failed(str(error))
+        print(f"samt: {error}", file=sys.stderr)
     except Exception as error:
         # The folder tells what happened; the trace is for whoever mends it.
         traceback.print_exc()
         reason = f"{type(error).__name__}: {error}"
-        return _end(options, folder, _identity(options) | _failed(reason), "failed")
-    return _end(options, folder, *_result(options, setting, outcome, folder))
+        summary = _identity(options) | _failed(reason)
+    summary |= {"last_good_checkpoint": last_good(folder), "run_dir": str(folder)}
+    try:
+        write_json(folder / SUMMARY, summary)
+    except OSError as error:
+        print(f"samt: {folder / SUMMARY} cannot be written: {error}", file=sys.stderr)
+        summary |= {} if summary["status"] == "failed" else _failed(str(error))
+    return end(options, folder, summary)
+
+
+@contextlib.contextmanager
+def _log(options: Train, folder: Path) -> Iterator[Callable[[Line], None]]:
+    """Where lines of metrics go: into the run folder, and where else was asked."""
+    with contextlib.ExitStack() as stack:
+        others: list[Callable[[Line], None]] = []
+        if options.tensorboard:
+            log = tensorboard_log(folder, options.run.seed_list)
+            others.append(stack.enter_context(log))
+
+        def write(line: Line) -> None:
+            append_line(folder / METRICS, line)
+            for other in others:
+                other(line)
+
+        yield write
 
 
 def _result(
     options: Train, setting: Setting, outcome: Outcome, folder: Path
-) -> tuple[dict[str, Any], str]:
-    """The summary of a run that ended or was interrupted, and its status."""
+) -> dict[str, Any]:
+    """The summary of a run that ended or was left."""
     summary = _identity(options) | {"epochs": len(outcome.lines)}
     if outcome.record is not None:
         seeds = options.run.seed_list
         summary |= summarise(setting, outcome.lines, outcome.record, seeds)
         title = f"{setting.dataset.label}, {options.optimizer}"
         draw(folder, outcome.lines, title, setting.dataset)
-    status = "interrupted" if outcome.interrupted else summary["status"]
-    return summary | {"status": status}, status
+    return summary | ({} if outcome.ending == "ended" else {"status": outcome.ending})
+
+
+def _advice(summary: dict[str, Any], folder: Path) -> str:
+    """What to do about a run that did not end well, in a sentence."""
+    status, good = summary["status"], summary["last_good_checkpoint"]
+    kept = f"the last good checkpoint is {good}"
+    if status == "diverged":
+        none = "no good checkpoint was kept, take --checkpoint-every for one"
+        return f"the run diverged; {kept if good else none}."
+    if status == "failed":
+        none = "no checkpoint was kept"
+        return f"the run failed; {kept if good else none}."
+    if status == "stopped":
+        return f"stopped and saved; go on with `samt resume {folder}`."
+    return ""
 
 
 def _identity(options: Train) -> dict[str, Any]:
@@ -82,7 +210,7 @@ def _identity(options: Train) -> dict[str, Any]:
         "model": options.network.model,
         "seed": options.run.seed,
         "seeds": options.run.seeds,
-        "epochs": num_epochs(options.data, options.run),
+        "epochs": num_epochs(options),
     }
 
 
@@ -90,27 +218,19 @@ def _failed(reason: str) -> dict[str, Any]:
     return {"status": "failed", "error": reason}
 
 
-def _end(options: Train, folder: Path, summary: dict[str, Any], status: str) -> int:
-    """Writes the summary, says it, and gives the exit code."""
-    summary |= {"run_dir": str(folder)}
-    write_json(folder / "summary.json", summary)
-    if options.run.json:
-        print(to_json(summary))
-    else:
-        _print(summary)
-    return {"finished": 0, "interrupted": 130}.get(status, 1)
-
-
 def _print(summary: dict[str, Any]) -> None:
     table = Table(show_header=False, box=None)
     table.add_row("status", summary["status"])
+    if "label" in summary:
+        table.add_row("data set", summary["label"])
     for metric in ("accuracy", "rmse"):
         for kind in ("test", "best_test", "validation"):
             name = f"{kind}_{metric}"
             if name in summary:
                 values = summary.get("by_seed", summary)[name]
                 words = name.replace("_", " ")
-                table.add_row(words, format_metric(values, metric))
+                unit = "" if metric == "accuracy" else f" ({summary['metric_unit']})"
+                table.add_row(words, format_metric(values, metric) + unit)
     for name in ("train_seconds", "compile_seconds"):
         if name in summary:
             table.add_row(name.replace("_", " "), f"{summary[name]:.1f}")

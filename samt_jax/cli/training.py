@@ -5,27 +5,26 @@ import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
-import optax
 
 from samt_jax.blocks import BlockTable, partition_blocks
 from samt_jax.cli.display import Display, compiling
-from samt_jax.cli.environment import environment
-from samt_jax.cli.options import Compare, Data, Network, Run, Train, num_epochs
+from samt_jax.cli.environment import device_label, environment
+from samt_jax.cli.memory import print_memory
+from samt_jax.cli.options import Compare, Data, Network, Train, batch_size, num_epochs
 from samt_jax.cli.values import UsageError
 from samt_jax.data import Dataset, load
 from samt_jax.loop import state_sha256
-from samt_jax.meta import CAUSES
+from samt_jax.metrics import Line, metrics_line
 from samt_jax.models import build_model
 from samt_jax.optimizers import make_optimizer
 from samt_jax.problem import Problem, supervised
-from samt_jax.training import EpochRecord, Trainer, prepare
+from samt_jax.trainer import Progress, Trainer, prepare
+from samt_jax.training import EpochRecord, Keeping, Stopped
 from samt_jax.training import run as run_trainer
-
-Line = dict[str, Any]
 
 
 class Setting(NamedTuple):
@@ -79,17 +78,15 @@ def prepare_run(
     setting: Setting,
     optimizer: str,
     settings: Mapping[str, Any],
-    data: Data,
-    run: Run,
+    options: Train | Compare,
 ) -> Trainer:
-    """Compiles a run.
+    """Compiles a run, and says what memory it will take where that may be much.
 
     Args:
       setting: What is trained.
       optimizer: Its name.
       settings: The optimizer's settings.
-      data: What it is trained on.
-      run: How long and how often.
+      options: What it is trained on, how long and how often.
 
     Returns:
       The compiled run.
@@ -97,17 +94,30 @@ def prepare_run(
     Raises:
       UsageError: A setting that only the network or the data could show to be wrong.
     """
+    make_algorithm = make_optimizer(optimizer, **settings)
     try:
+        # One step size an entry: its eta models may be far larger than the network.
+        if optimizer == "samt-e":
+            print_memory(optimizer, setting.problem, make_algorithm)
         with compiling(optimizer, len(setting.blocks.blocks)):
-            return prepare(
+            trainer = prepare(
                 setting.problem,
-                make_optimizer(optimizer, **settings),
-                epochs=num_epochs(data, run),
-                batch_size=run.batch_size,
-                seeds=run.seed_list,
+                make_algorithm,
+                epochs=num_epochs(options),
+                batch_size=batch_size(options.run, optimizer),
+                seeds=options.run.seed_list,
             )
     except ValueError as error:
         raise _usage_error(error) from error
+    if trainer.order.spec.full_batch:
+        kept, whole = (_in_units(size) for size in trainer.memory)
+        print(
+            f"note: {optimizer} keeps variables for each of the "
+            f"{trainer.order.num_examples:,} examples: {kept} from step to step, and "
+            f"{whole} in all while it takes one.",
+            file=sys.stderr,
+        )
+    return trainer
 
 
 class Outcome(NamedTuple):
@@ -116,16 +126,24 @@ class Outcome(NamedTuple):
     Attributes:
       lines: Metrics, an epoch each.
       record: The last epoch; `None` where there was none.
-      interrupted: Whether someone stopped it.
+      ending: `"ended"` by itself, `"interrupted"` by someone, or `"stopped"` with its
+        state saved.
     """
 
     lines: list[Line]
     record: EpochRecord | None
-    interrupted: bool
+    ending: Literal["ended", "interrupted", "stopped"]
 
 
 def follow(
-    trainer: Trainer, setting: Setting, name: str, write: Callable[[Line], None]
+    trainer: Trainer,
+    setting: Setting,
+    name: str,
+    write: Callable[[Line], None],
+    *,
+    progress: Progress | None = None,
+    earlier: Sequence[Line] = (),
+    keeping: Keeping | None = None,
 ) -> Outcome:
     """Runs, and shows and writes each epoch as a line of metrics.
 
@@ -137,22 +155,27 @@ def follow(
       setting: What is trained.
       name: What to call the run.
       write: Keeps a line.
+      progress: Where to go on from; from the start by default.
+      earlier: The lines up to there.
+      keeping: How it is kept from being lost.
 
     Returns:
       What is there when it has ended, or has been interrupted.
     """
-    lines: list[Line] = []
+    lines: list[Line] = list(earlier)
     record = None
     with Display(trainer.epochs, name, setting.dataset.metric) as display:
         try:
-            for record in run_trainer(trainer):
-                line = _metrics_line(record, setting)
+            for record in run_trainer(trainer, progress, keeping):
+                line = metrics_line(record, setting.blocks.names)
                 write(line)
                 lines.append(line)
                 display.show(line)
         except KeyboardInterrupt:
-            return Outcome(lines, record, True)
-    return Outcome(lines, record, False)
+            return Outcome(lines, record, "interrupted")
+        except Stopped:
+            return Outcome(lines, record, "stopped")
+    return Outcome(lines, record, "ended")
 
 
 def describe(
@@ -174,7 +197,7 @@ def describe(
     return {
         **dataclasses.asdict(options.data),
         **dataclasses.asdict(options.network),
-        "batch_size": options.run.batch_size,
+        "batch_size": trainer.order.batch_size,
         "seed": options.run.seed,
         "seeds": options.run.seeds,
         "epochs": trainer.epochs,
@@ -216,6 +239,7 @@ def summarise(
         f"validation_{metric}": np.array(last[f"validation_{metric}"]),
     }
     summary: dict[str, Any] = {"label": setting.dataset.label}
+    summary["metric_unit"] = setting.dataset.metric_unit
     summary |= {n: float(each.mean()) for n, each in finals.items()}
     summary |= {
         "train_seconds": sum(line["train_seconds"] for line in lines),
@@ -225,11 +249,11 @@ def summarise(
             for block, values in last["step_sizes"].items()
         },
         "skipped_visits": last.get("skipped", {}),
-        "status": _status_of(record.status),
+        "status": _status_of(last["status"]),
         "state_sha256": state_sha256(record.state),
     }
     if len(seeds) > 1:
-        summary["by_seed"] = {"seed": list(seeds), "status": list(record.status)}
+        summary["by_seed"] = {"seed": list(seeds), "status": last["status"]}
         for name, each in finals.items():
             summary["by_seed"][name] = each.tolist()
             summary[f"{name}_sd"] = float(each.std(ddof=1))
@@ -248,82 +272,24 @@ def draw(folder: Path, lines: Sequence[Line], title: str, dataset: Dataset) -> N
     # matplotlib takes a second to import, and is needed only now.
     from samt_jax.plots import plot_curves, plot_step_sizes, save_figure
 
-    curves = plot_curves(lines, metric=dataset.metric, title=title)
+    words = {"title": title, "device": device_label()}
+    curves = plot_curves(lines, metric=dataset.metric, **words)
     save_figure(curves, folder / "curves.png")
-    save_figure(plot_step_sizes(lines, title=title), folder / "step_sizes.png")
+    save_figure(plot_step_sizes(lines, **words), folder / "step_sizes.png")
+
+
+def _in_units(num_bytes: int | None) -> str:
+    """A size in the unit that suits it."""
+    if num_bytes is None:
+        return "an unknown amount"
+    return (
+        f"{num_bytes / 1e9:.2f} GB" if num_bytes >= 1e8 else f"{num_bytes / 1e6:.1f} MB"
+    )
 
 
 def _status_of(statuses: Sequence[str]) -> str:
     """One word for all seeds: a single diverged one is not hidden."""
     return "diverged" if "diverged" in statuses else statuses[0]
-
-
-def _metrics_line(record: EpochRecord, setting: Setting) -> Line:
-    metrics, fields = record.metrics, _fields(record.metrics.info.detail, setting)
-    line: Line = {
-        "epoch": record.epoch,
-        "step": record.step,
-        "status": list(record.status),
-        "train_loss": metrics.info.value.tolist(),
-        "nonfinite_losses": metrics.nonfinite_losses.tolist(),
-    }
-    for part in ("validation", "test"):
-        for name, values in sorted(record.evaluation[part].items()):
-            line[f"{part}_{name}"] = values.tolist()
-    line["train_seconds"] = record.train_seconds
-    line["evaluate_seconds"] = record.evaluate_seconds
-    line["step_sizes"] = _step_sizes(fields)
-    skipped = _skipped_visits(record.state.algorithm_state, setting)
-    return line | fields | ({"skipped": skipped} if skipped else {})
-
-
-def _fields(detail: Any, setting: Setting) -> dict[str, Any]:
-    """An algorithm's record by field, and each field by block where it has blocks."""
-    fields: dict[str, Any] = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(detail):
-        blocks = [p.key for p in path if isinstance(p, jax.tree_util.DictKey)]
-        others = [p for p in path if not isinstance(p, jax.tree_util.DictKey)]
-        name = jax.tree_util.keystr(tuple(others), simple=True, separator=".")
-        if not np.issubdtype(leaf.dtype, np.inexact):
-            continue  # The last step's code of an event says nothing of an epoch.
-        if blocks:
-            fields.setdefault(name, {})["/".join(map(str, blocks))] = leaf.tolist()
-        else:
-            fields[name] = leaf.tolist()
-    return {
-        name: _in_forward_order(values, setting) if isinstance(values, dict) else values
-        for name, values in fields.items()
-    }
-
-
-def _step_sizes(fields: Line) -> dict[str, list[float]]:
-    """Step sizes by block; one learned rate is the whole network's."""
-    if "step_size" in fields:
-        steps = fields.pop("step_size")
-        return steps if isinstance(steps, dict) else {"network": steps}
-    if isinstance(fields.get("learning_rate"), list):
-        return {"network": fields["learning_rate"]}
-    return {}
-
-
-def _skipped_visits(
-    algorithm_state: Any, setting: Setting
-) -> dict[str, dict[str, int]]:
-    """Visits that SAMT skipped so far, all seeds together, by block and cause."""
-    found = optax.tree.get_all_with_path(algorithm_state, "skipped")
-    counts: dict[str, dict[str, int]] = {}
-    for block, by_seed in found[0][1].items() if found else ():
-        total = np.asarray(by_seed).reshape(-1, len(CAUSES)).sum(axis=0)
-        causes = {c: int(n) for c, n in zip(CAUSES, total, strict=True) if n}
-        counts |= {block: causes} if causes else {}
-    return _in_forward_order(counts, setting)
-
-
-def _in_forward_order(by_block: Mapping[str, Any], setting: Setting) -> dict[str, Any]:
-    """JAX sorts the keys of a dict: `Dense_10` before `Dense_2`."""
-    known = [name for name in setting.blocks.names if name in by_block]
-    names = known + [name for name in by_block if name not in known]
-    return {name: by_block[name] for name in names}
 
 
 def _usage_error(error: ValueError) -> UsageError:

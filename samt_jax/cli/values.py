@@ -53,6 +53,12 @@ def positive(flag: str, default: str = "") -> Any:
     )
 
 
+def multiplier(flag: str, high: int, default: str = "") -> Any:
+    """A positive number up to a largest one."""
+    what = f"a positive number up to {high}"
+    return _one(flag, "FLOAT", _real(lambda x: 0 < x <= high), what, default)
+
+
 def nonnegative(flag: str, default: str = "") -> Any:
     """Zero or a positive number."""
     return _one(

@@ -36,6 +36,11 @@ def load_images(spec: ImageSpec, data_dir: Path, cache_dir: Path) -> Dataset:
       DataError: Files or packages are missing, or something is damaged.
     """
     folder = data_dir / spec.folder
+    if cache_dir.resolve() in (data_dir.resolve(), folder.resolve()):
+        raise DataError(
+            f"The cache folder {cache_dir} is the folder of original files, into which "
+            "nothing is written; name another with cache_dir or SAMT_JAX_CACHE."
+        )
     originals = spec.find(folder)
     if not originals.missing:
         entry = f"{spec.name}-{fingerprint(folder, originals.files)}"
@@ -107,10 +112,13 @@ def check_parts(spec: ImageSpec, parts: Parts, num_images: dict[str, int]) -> No
                 f"{spec.name} has {found} {split} images, not {count:,} of shape "
                 f"{spec.image_shape}; delete its folder in the cache and load it again."
             )
-        if part.labels.shape != (count,) or part.labels.max() >= spec.num_classes:
+        bad = np.flatnonzero(part.labels >= spec.num_classes)
+        if part.labels.shape != (count,) or bad.size:
+            which = f", and label {bad[0]} is {part.labels[bad[0]]}" if bad.size else ""
             raise DataError(
                 f"{spec.name} must have {count:,} {split} labels from 0 to "
-                f"{spec.num_classes - 1}; replace the label file by the original."
+                f"{spec.num_classes - 1}{which}; replace the label file by the "
+                "original."
             )
 
 

@@ -155,10 +155,12 @@ def read_table(
             f"{what} has {numbers.shape[0]:,} rows of {numbers.shape[1]}, the original "
             f"{rows:,} of {columns}; replace it by the original file."
         )
-    if not np.isfinite(numbers).all():
+    bad = np.argwhere(~np.isfinite(numbers))
+    if bad.size:
+        row, column = bad[0]
         raise DataError(
-            f"{what} holds a number that is not finite; replace it by the original "
-            "file."
+            f"{what} holds a number that is not finite, {numbers[row, column]} in row "
+            f"{row + 1}, column {column + 1}; replace it by the original file."
         )
     return numbers
 

@@ -1,4 +1,7 @@
+import collections
+import contextlib
 import io
+import itertools
 import json
 import os
 import subprocess
@@ -9,7 +12,8 @@ import numpy as np
 import pytest
 
 import samt_jax
-from samt_jax.cli import main, training
+from samt_jax import metrics
+from samt_jax.cli import doctor, main, probes, training
 from samt_jax.cli.display import (
     Display,
     compiling,
@@ -18,8 +22,10 @@ from samt_jax.cli.display import (
 )
 from samt_jax.cli.options import Data, Network
 from samt_jax.loop import state_sha256
+from samt_jax.metrics import in_forward_order
 from samt_jax.runs import read_lines
 
+Usage = collections.namedtuple("Usage", ("total", "used", "free"))
 # A run that compiles fast; what it learns does not matter here.
 QUICK = ["--epochs", "2", "--hidden", "5", "--optimizer", "sgd"]
 PROMISED = {
@@ -55,10 +61,12 @@ def test_train_prints_one_object_and_leaves_a_run_folder(tmp_path, capsys):
     assert summary.keys() >= PROMISED
     assert summary["status"] == "finished"
     assert list(summary["step_sizes"]) == ["Dense_0", "Dense_1"]
+    assert (summary["label"], summary["metric_unit"]) == ("Digits", "%")
     assert "digits-samt-s    1/3  loss " in captured.err
     folder = tmp_path / "run"
     assert {path.name for path in folder.iterdir()} == {
         "config.json", "metrics.jsonl", "summary.json", "curves.png", "step_sizes.png",
+        "lock",
     }  # fmt: skip
     assert json.loads((folder / "summary.json").read_text()) == summary
     for picture in folder.glob("*.png"):
@@ -121,8 +129,8 @@ def test_diverged_run_ends_with_one_and_says_so(tmp_path, capsys):
 def interrupt_after(epochs, error, monkeypatch):
     inner = training.run_trainer
 
-    def run_trainer(trainer):
-        for number, record in enumerate(inner(trainer)):
+    def run_trainer(trainer, *others):
+        for number, record in enumerate(inner(trainer, *others)):
             if number == epochs:
                 raise error
             yield record
@@ -170,6 +178,35 @@ def test_failed_run_ends_with_one_and_its_reason(tmp_path, capsys, monkeypatch):
     assert len(read_lines(tmp_path / "run" / "metrics.jsonl")) == 1
 
 
+def test_element_wise_step_sizes_say_their_memory_before_they_take_it(
+    capsys, monkeypatch
+):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "prepare", interrupt)
+    said = []
+    for head in ("dense", "factored"):
+        arguments = ["--optimizer", "samt-e", "--element-head", head]
+        assert main(["train", *arguments, "--hidden", "400"]) == 130
+        said.append(capsys.readouterr().err.splitlines()[0])
+    # Two numbers a step size from 64 units and a bias; two more layers of the eta
+    # model; the weights and Adam's two moments and count.
+    dense, factored = (
+        (64 * 400 + 400, 400 * 10 + 10),
+        (64 + 400 + 400, 400 + 10 + 10),
+    )
+    for words, steps in zip(said, (dense, factored), strict=True):
+        sizes = [4 * (3 * (6 * 64 + 65 * 64 + 65 * 2 * n) + 1) for n in steps]
+        megabytes = f"{sum(sizes) / 2**20:,.1f} MiB a seed"
+        assert f"eta models with their optimizers take {megabytes}" in words
+
+
+def test_run_that_skips_every_visit_of_its_last_epoch_has_diverged():
+    status, steps = ["finished", "finished"], {"a": [0.0, 0.1], "b": [0.0, 0.0]}
+    assert metrics._stuck_diverged(status, steps) == ["diverged", "finished"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -180,6 +217,7 @@ def test_failed_run_ends_with_one_and_its_reason(tmp_path, capsys, monkeypatch):
         ("--dataset mnist --data-dir .", "mnist"),
         ("--inner-steps 2 --num-train 3", "visits"),
         ("--frozen .*", "all are frozen"),
+        ("--frozen [", "'[' is no regular expression"),
     ],
 )
 def test_what_only_data_or_network_show_is_refused_alike(
@@ -201,7 +239,7 @@ def test_compare_makes_one_table_one_picture_and_lines(tmp_path, capsys):
     assert "mean ± sd of 2 seeds" in printed
     folder = tmp_path / "run"
     assert {path.name for path in folder.iterdir()} == {
-        "config.json", "metrics.jsonl", "summary.json", "compare.png",
+        "config.json", "lock", "metrics.jsonl", "summary.json", "compare.png",
     }  # fmt: skip
     lines = read_lines(folder / "metrics.jsonl")
     assert [line["optimizer"] for line in lines] == ["sgd", "sgd", "adam", "adam"]
@@ -240,7 +278,7 @@ def test_metrics_stand_in_forward_order():
     setting = training.set_up(Data(), Network(hidden=tuple([2] * 11)))
     shuffled = {name: [1.0] for name in sorted(setting.blocks.names)}
     assert list(shuffled)[1:3] == ["Dense_1", "Dense_10"]
-    ordered = training._in_forward_order(shuffled, setting)
+    ordered = in_forward_order(shuffled, setting.blocks.names)
     assert list(ordered) == [f"Dense_{i}" for i in range(12)]
 
 
@@ -282,8 +320,54 @@ def test_doctor_says_what_is_missing_and_what_to_do(tmp_path, capsys, monkeypatc
     assert report["versions"]["jax"]
     assert report["devices"]
     assert report["threads"] >= 1
+    monkeypatch.setenv("COLUMNS", "80")
     assert main(["doctor", "--data-dir", "."]) == 0
-    assert "prodigy" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "prodigy" in printed
+    # No name is cut short where there is little room.
+    assert "…" not in printed
+    assert report["processor"]
+    probes = {row["name"]: row for row in report["probes"]}
+    assert list(probes) == [
+        "the same step repeated", "the folder of runs", "the lock of a run",
+        "free space",
+    ]  # fmt: skip
+    for row in probes.values():
+        assert row["good"], row
+        assert row["advice"] == ""
+    assert probes["the same step repeated"]["found"] == "50 calls, 1 different results"
+
+
+def test_doctor_is_read_by_people_too(capsys, monkeypatch):
+    report = {
+        "python": "3.11", "processor": "x", "threads": 2, "devices": ["cpu"],
+        "versions": {"jax": None}, "datasets": [],
+        "optimizers": {"prodigy": {"summary": "", "learning_rate": 1.0}},
+        "probes": [probes.Probe("a lock", False, "none", "mend it")._asdict()],
+    }  # fmt: skip
+    monkeypatch.setattr(doctor, "examine", lambda options: report)
+    assert main(["doctor"]) == 0
+    printed = capsys.readouterr().out
+    assert "prodigy" in printed
+    assert "mend it" in printed
+
+
+def test_doctor_says_what_to_do_where_runs_are_not_safe(tmp_path, monkeypatch):
+    digests = itertools.count()
+    monkeypatch.setattr(probes, "state_sha256", lambda state: next(digests))
+    repeats = probes.probe_repeats()
+    assert (repeats.good, repeats.found) == (False, "50 calls, 50 different results")
+    assert "on one thread" in repeats.advice
+    monkeypatch.setattr(probes.shutil, "disk_usage", lambda place: Usage(1, 1, 1_000))
+    space = probes.probe_space(tmp_path)
+    assert (space.good, space.advice.split(",")[0]) == (False, "make room")
+    folder = probes.probe_folder(tmp_path / "nowhere")
+    assert (folder.good, "No such file" in folder.found) == (False, True)
+    assert folder.advice == "name a folder that can be written"
+    monkeypatch.setattr(probes, "locked", contextlib.nullcontext)
+    lock = probes.probe_lock(tmp_path)
+    assert (lock.good, "two locks" in lock.found) == (False, True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_module_is_the_command():

@@ -223,28 +223,32 @@ class TestFindingFiles:
 class TestRealFiles:
     @pytest.fixture
     def part(self, tmp_path, original):
-        """Copies the first mosaics of CIFAR-100 into a folder of their own."""
+        """Copies the first mosaics of a set into a folder of their own."""
 
-        def copy(num_train, num_test):
+        def copy(num_train, num_test, name="cifar100"):
             names = [f"train-{i:02d}.webp" for i in range(num_train)]
             names += [f"test-{i:02d}.webp" for i in range(num_test)]
-            names = [f"cifar100/{n}" for n in [*names, "labels.npz", "SHA256SUMS"]]
-            source = original(*names)
-            (tmp_path / "cifar100").mkdir()
-            for name in names:
-                shutil.copyfile(source / name, tmp_path / name)
+            paths = [f"{name}/{n}" for n in [*names, "labels.npz", "SHA256SUMS"]]
+            source = original(*paths)
+            (tmp_path / name).mkdir()
+            for path in paths:
+                shutil.copyfile(source / path, tmp_path / path)
             return tmp_path
 
         return copy
 
-    def test_a_part_says_how_many_images_it_has(self, part):
-        folder = part(2, 1)
-        dataset = load("cifar100", data_dir=folder)
-        assert dataset.label == "CIFAR-100 (partial: 3,000 of 60,000 images)"
+    @pytest.mark.parametrize(
+        ("name", "label", "num_outputs"),
+        [("cifar10", "CIFAR-10", 10), ("cifar100", "CIFAR-100", 100)],
+    )
+    def test_a_part_says_how_many_images_it_has(self, name, label, num_outputs, part):
+        folder = part(2, 1, name)
+        dataset = load(name, data_dir=folder)
+        assert dataset.label == f"{label} (partial: 3,000 of 60,000 images)"
         sizes = [p.inputs.shape for p in dataset[3:6]]
         assert sizes == [(n, 32, 32, 3) for n in (1_800, 200, 1_000)]
-        assert dataset.num_outputs == 100
-        report = {r.name: r for r in report_datasets(data_dir=folder)}["cifar100"]
+        assert dataset.num_outputs == num_outputs
+        report = {r.name: r for r in report_datasets(data_dir=folder)}[name]
         assert report.found and report.prepared and report.label == dataset.label
 
     def test_more_of_the_set_is_another_set(self, part, tmp_path, original):

@@ -76,9 +76,20 @@ def test_originals_are_checked_on_every_load(tiny, tmp_path):
         load_images(spec, data_dir, tmp_path / "cache")
 
 
+@pytest.mark.parametrize("inside", ["", "mnist"])
+def test_the_folder_of_originals_is_no_cache(tiny, inside):
+    spec, data_dir, _ = tiny
+    before = sorted(data_dir.rglob("*"))
+    with pytest.raises(DataError, match=r"cache folder .* nothing is written; name"):
+        load_images(spec, data_dir, data_dir / inside)
+    assert sorted(data_dir.rglob("*")) == before
+
+
 def test_labels_outside_their_range_are_refused(tiny, tmp_path):
     spec, data_dir, _ = tiny
-    with pytest.raises(DataError, match="must have 60 train labels from 0 to 4"):
+    with pytest.raises(
+        DataError, match=r"60 train labels from 0 to 4, and label 5 is 5; "
+    ):
         load_images(spec._replace(num_classes=5), data_dir, tmp_path / "cache")
 
 

@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from samt_jax.data import DATASETS, DataError, load
+from samt_jax.data import DATASETS, DataError, images, load
+from samt_jax.data.digits import check_digits
 from samt_jax.data.folders import resolve_cache_dir, resolve_data_dir
 
 IDX = tuple(
@@ -76,6 +77,13 @@ class TestDigits:
         assert digest(digits.test.targets) == "9ce5b942abae7d0e"
         assert digest(digits.validation.targets) == "9aa3332e016e1441"
 
+    def test_another_copy_of_the_digits_is_refused(self):
+        images, labels = np.zeros((1797, 8, 8, 1), np.uint8), np.zeros(1797, np.int32)
+        with pytest.raises(
+            DataError, match=r"digits have SHA-256 .* install scikit-le"
+        ):
+            check_digits(images, labels)
+
     def test_no_digit_is_in_two_parts(self):
         digits = load("digits")
         rows = [set(map(bytes, part.inputs)) for part in digits[3:6]]
@@ -138,10 +146,19 @@ class TestRealImages:
         assert sum(map(len, rows)) - len(set.union(*rows)) == 0
         assert digest(dataset.test.targets) == "77f5fcae76918ac3"
 
-    def test_cifar10_says_which_images_are_approximate(self, original, session_cache):
+    def test_cifar10_says_which_images_are_approximate(
+        self, original, tmp_path, monkeypatch
+    ):
+        # All of the decoding and none of the preparation, which takes 20 seconds for
+        # the whole set: test_cifar.py has a part of it prepared.
+        prepared = {}
+        monkeypatch.setattr(
+            images, "prepare_local", lambda name, parts, into: prepared.update(parts)
+        )
+        monkeypatch.setattr(images, "read_prepared", lambda *args: prepared)
         files = [f"cifar10/{name}" for name in (*MOSAICS, "labels.npz", "SHA256SUMS")]
         folder = original(*files)
-        dataset = load("cifar10", data_dir=folder, cache_dir=session_cache)
+        dataset = load("cifar10", data_dir=folder, cache_dir=tmp_path)
         for part, count in zip(dataset[3:6], (4_500, 500, 1_000), strict=True):
             assert part.inputs.shape[1:] == (32, 32, 3)
             assert np.bincount(part.targets).tolist() == [count] * 10

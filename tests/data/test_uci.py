@@ -26,7 +26,7 @@ def test_a_table_is_read_as_written():
         (b"1,2,3\n4,5,6\n7,8,9\n", "has 3 rows of 3"),
         (b"1,2,3\n4,5\n", "is damaged"),
         (b"1,2,3\n4,5,six\n", "is damaged"),
-        (b"1,2,3\n4,5,nan\n", "a number that is not finite"),
+        (b"1,2,3\n4,5,nan\n", "not finite, nan in row 2, column 3"),
         (b"1,2,3\n4,5,1e999\n", "a number that is not finite"),
         (b"1,2,3\n4,5,\xff\n", "is damaged"),
         (b"", "has 0 rows"),

@@ -1,0 +1,74 @@
+"""The table of what the methods cost, made from the lines that `samt bench` left.
+
+    samt bench --out benchmarks/results/engine_cost.jsonl
+    python -m benchmarks.engine_cost
+
+Every number is in units of an epoch of `optax.adam` on the same network, measured in
+turns with it: the median over rounds, and the smallest and the largest round. PyTorch's
+stand in units of PyTorch's Adam too. Where a cell has several lines the last counts.
+"""
+
+import json
+import pathlib
+import statistics
+from typing import Any
+
+RESULTS = pathlib.Path(__file__).parent / "results" / "engine_cost.jsonl"
+Line = dict[str, Any]
+FIELDS = ("name", "reading", "engine", "option", "framework")
+
+
+def report() -> None:
+    """Prints a table of networks and methods, and one of compile time against depth."""
+    cells = _last_lines()
+    shallow = [n for n in _networks(cells) if not n.endswith("-layers")]
+    _print_costs(cells, shallow)
+    _print_depths(cells, [n for n in _networks(cells) if n not in shallow])
+
+
+def _print_costs(cells: dict[tuple, Line], networks: list[str]) -> None:
+    print("| method | " + " | ".join(networks) + " |")
+    print("| --- |" + " --- |" * len(networks))
+    for method in dict.fromkeys(key[1:] for key in cells if key[0] in networks):
+        row = [_ratio(cells.get((network, *method))) for network in networks]
+        print(f"| {_name(method)} | " + " | ".join(row) + " |")
+
+
+def _print_depths(cells: dict[tuple, Line], networks: list[str]) -> None:
+    print("\n| layers | method | in Adam's | µs a step | compile s |")
+    print("| --- | --- | --- | --- | --- |")
+    for (network, *method), line in cells.items():
+        if network in networks:
+            print(
+                f"| {network.removesuffix('-layers')} | {_name(tuple(method))} "
+                f"| {_ratio(line)} | {line['microseconds_per_step']:.0f} "
+                f"| {line['trace_seconds'] + line['compile_seconds']:.1f} |"
+            )
+
+
+def _ratio(line: Line | None) -> str:
+    if line is None:
+        return ""
+    rounds = line["adam_epochs_by_round"]
+    return f"{statistics.median(rounds):.2f} ({min(rounds):.2f} to {max(rounds):.2f})"
+
+
+def _name(method: tuple) -> str:
+    name, reading, engine, option, framework = method
+    words = ["PyTorch" if framework == "torch" else "", name, reading, engine, option]
+    return " ".join(word for word in words if word)
+
+
+def _networks(cells: dict[tuple, Line]) -> list[str]:
+    return list(dict.fromkeys(network for network, *_ in cells))
+
+
+def _last_lines() -> dict[tuple, Line]:
+    lines = [json.loads(line) for line in RESULTS.read_text().splitlines()]
+    return {
+        (line["network"], *(line[field] for field in FIELDS)): line for line in lines
+    }
+
+
+if __name__ == "__main__":
+    report()

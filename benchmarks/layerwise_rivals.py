@@ -1,0 +1,229 @@
+"""The auxiliary-variable rivals on MNIST and Fashion-MNIST, beside the paper's Table 3.
+
+    python -m benchmarks.layerwise_rivals run [METHOD ...]
+    python -m benchmarks.layerwise_rivals report
+
+Full batches, 784-h-10 with one hidden layer of ReLUs (as the paper prints the network),
+weights and biases from the normal distribution of standard deviation 0.1 (as the
+methods' authors draw them; BCD's take 0.01 for kernels, 0.1 for biases, and pixels from
+0 to 1), 55,000 images to train on, 5,000 for validation, 10,000 for testing. Settings
+are the methods' own, and none was chosen here. `run` appends one JSON line a run to
+`benchmarks/results/layerwise_rivals.jsonl` and leaves out what stands there, so that it
+can be stopped and taken up again; cheap runs come first.
+"""
+
+import json
+import pathlib
+import platform
+import subprocess
+import sys
+from typing import Any, NamedTuple
+
+import jax
+
+from samt_jax.baselines import LayerwiseInfo
+from samt_jax.data import Dataset, load
+from samt_jax.models import build_model
+from samt_jax.optimizers import make_optimizer
+from samt_jax.problem import Problem, supervised
+from samt_jax.training import fit
+
+RESULTS = pathlib.Path(__file__).parent / "results" / "layerwise_rivals.jsonl"
+DATASETS = ("mnist", "fashion_mnist")
+
+
+class Start(NamedTuple):
+    """How weights are drawn (`None`: biases as kernels), and what pixels are."""
+
+    kernel_std: float = 0.1
+    bias: float | None = None
+    unit_pixels: bool = False
+
+
+class Method(NamedTuple):
+    """A method, its settings, and how long and at which widths it is run.
+
+    Iterations are epochs where the method takes batches.
+    """
+
+    optimizer: str
+    settings: dict[str, Any]
+    iterations: int
+    widths: tuple[int, ...]
+    start: Start = Start()
+    batch_size: int | None = None
+
+
+_WIDTHS, _UNIT = (100, 200, 400, 800), Start(unit_pixels=True)
+_BCD = Start(kernel_std=0.01, bias=0.1, unit_pixels=True)
+
+
+METHODS = {
+    "dlADMM": Method("dladmm", {}, 200, _WIDTHS, _UNIT),
+    "mDLAM": Method("mdlam", {}, 200, _WIDTHS, _UNIT),
+    "dlADMM, as its code": Method(
+        "dladmm",
+        {"penalty_schedule": "on_rise", "output_solver": "fista"},
+        200,
+        _WIDTHS,
+        _UNIT,
+    ),
+    "mDLAM, as its code": Method(
+        "mdlam",
+        {
+            "accelerate": False,
+            "freeze_second_bias": True,
+            "max_doublings": 10,
+            "output_solver": "fista",
+        },
+        200,
+        _WIDTHS,
+        _UNIT,
+    ),
+    "pdADMM": Method("pdadmm", {}, 50, (100, 400), _UNIT),
+    "AA-mDLAM": Method("aa-mdlam", {}, 200, (100, 400), _UNIT),
+    "BCD": Method("bcd", {}, 50, (100, 400), _BCD),
+    "BCD, two-splitting": Method("bcd", {"splitting": "two"}, 50, (100, 400), _BCD),
+    "scaleADMM": Method("scaleadmm", {}, 60, (100, 400)),
+    "TIAM": Method("tiam", {}, 200, (100, 400), _UNIT),
+    "BADM": Method("badm", {}, 20, (100, 400), batch_size=64),
+}
+# Test accuracy in %, by data set, method and width: Table 3 of arXiv 2508.04193.
+PAPER = {
+    ("mnist", "dlADMM"): {100: 80.22, 200: 88.62, 400: 92.90, 800: 95.12},
+    ("mnist", "mDLAM"): {100: 82.73, 200: 89.22, 400: 92.33, 800: 85.16},
+    ("fashion_mnist", "dlADMM"): {100: 76.06, 200: 80.66, 400: 82.88, 800: 84.19},
+    ("fashion_mnist", "mDLAM"): {100: 75.81, 200: 80.41, 400: 50.11, 800: 12.30},
+}
+
+
+def run(*only: str) -> None:
+    """Runs every cell, or those of the methods named, that has no line yet."""
+    unknown = set(only) - METHODS.keys()
+    if unknown:
+        raise SystemExit(f"no method {sorted(unknown)}; there are {list(METHODS)}.")
+    cells = [
+        (width, dataset, name)
+        for name in only or METHODS
+        for width in METHODS[name].widths
+        for dataset in DATASETS
+    ]
+    done = {(line["hidden"], line["dataset"], line["method"]) for line in _lines()}
+    for width, dataset, name in sorted(cells):
+        if (width, dataset, name) not in done:
+            method = METHODS[name]
+            line = _run_cell(_problem(dataset, width, method.start), method)
+            head = {"method": name, "dataset": dataset, "hidden": width}
+            with RESULTS.open("a") as file:
+                file.write(json.dumps(head | line) + "\n")
+            print(name, dataset, width, line["test_accuracy"][-1], file=sys.stderr)
+
+
+def report() -> None:
+    """Prints the table: final and best test accuracy beside the paper's, in %."""
+    print(
+        "| data | method | h | last | best (at) | the paper's | s an iteration |\n"
+        "| --- | --- | --- | --- | --- | --- | --- |"
+    )
+    for line in sorted(
+        _lines(), key=lambda line: (line["dataset"], line["method"], line["hidden"])
+    ):
+        test = [100 * accuracy for accuracy in line["test_accuracy"]]
+        of_paper = PAPER.get((line["dataset"], line["method"].split(",")[0]), {})
+        print(
+            f"| {line['dataset']} | {line['method']} | {line['hidden']} "
+            f"| {test[-1]:.2f} | {max(test):.2f} ({test.index(max(test)) + 1}) "
+            f"| {of_paper.get(line['hidden'], '')} "
+            f"| {line['train_seconds'] / line['iterations']:.2f} |"
+        )
+
+
+def _problem(dataset: str, width: int, start: Start) -> Problem:
+    data = load(dataset)
+    if start.unit_pixels:
+        data = _with_unit_pixels(data)
+    normal = jax.nn.initializers.normal(start.kernel_std)
+    bias = jax.nn.initializers.constant(start.bias or 0.0)
+    model = build_model(
+        "mlp",
+        num_outputs=data.num_outputs,
+        hidden=(width,),
+        negative_slope=0.0,
+        kernel_init=lambda fan_in: normal,
+        bias_init=lambda fan_in: normal if start.bias is None else bias,
+    )
+    return supervised(data, model)
+
+
+def _with_unit_pixels(data: Dataset) -> Dataset:
+    """Undoes the standardisation, of which black and white are the ends."""
+    black, white = data.train.inputs.min(), data.train.inputs.max()
+    parts = {
+        name: part._replace(inputs=(part.inputs - black) / (white - black))
+        for name, part in data._asdict().items()
+        if name in ("train", "validation", "test")
+    }
+    return data._replace(**parts)
+
+
+def _run_cell(problem: Problem, method: Method) -> dict[str, Any]:
+    make_algorithm = make_optimizer(method.optimizer, **method.settings)
+    records = list(
+        fit(
+            problem,
+            make_algorithm,
+            epochs=method.iterations,
+            batch_size=method.batch_size,
+        )
+    )
+    info = [record.metrics.info for record in records]
+    details = [each.detail for each in info]
+    has_variables = isinstance(details[0], LayerwiseInfo)
+    return {
+        "optimizer": method.optimizer,
+        "settings": method.settings,
+        "start": method.start._asdict(),
+        "batch_size": method.batch_size,
+        "seed": 0,
+        "iterations": len(records),
+        "status": records[-1].status[0],
+        "train_loss": [float(each.value[0]) for each in info],
+        **(_of_variables(details) if has_variables else {}),
+        **{f"{part}_accuracy": [
+            float(record.evaluation[part]["accuracy"][0]) for record in records
+        ] for part in ("validation", "test")},
+        "train_seconds": sum(record.train_seconds for record in records),
+        "compile_seconds": records[-1].compile_seconds,
+        **_machine(),
+    }  # fmt: skip
+
+
+def _of_variables(details: list[LayerwiseInfo]) -> dict[str, Any]:
+    return {
+        "objective": [float(each.objective[0]) for each in details],
+        "linear_residual": {
+            layer: [float(each.linear_residual[layer][0]) for each in details]
+            for layer in details[0].linear_residual
+        },
+    }
+
+
+def _lines() -> list[dict[str, Any]]:
+    if not RESULTS.exists():
+        return []
+    return [json.loads(line) for line in RESULTS.read_text().splitlines()]
+
+
+def _machine() -> dict[str, str]:
+    git = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout
+    return {
+        "device": f"{jax.devices()[0].device_kind}, {platform.machine()}",
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+        "commit": commit.strip(),
+    }
+
+
+if __name__ == "__main__":
+    {"run": run, "report": report}[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,432 @@
+"""mDLAM: monotonous deep-learning alternating minimisation, Nesterov-accelerated.
+
+With the variables of :mod:`~samt_jax.baselines.layerwise` the layers' linear equations
+are penalties, and the activations are tied to f(z) by a box of half-width ε:
+
+    min  F = R(z_L) + Σ_l μ/2 ‖W_l‖² + ρ/2 Σ_l ‖z_l - a_{l-1} W_l - b_l‖²
+    s.t. f(z_l) - ε <= a_l <= f(z_l) + ε        entry by entry, l < L,
+
+R being the sum of the examples' losses. There are no multipliers, and each block is a
+convex problem. An iteration goes forward, ``for l = 1..L: W_l, b_l, z_l, a_l (l < L)``.
+W and a take a backtracked (for a: projected) gradient step from the extrapolated point
+``x + ω_k (x - x_before)``, ω_k being Nesterov's; where that raises F, from x itself. b
+and z are minimised over exactly, so that extrapolating them would change nothing. Then
+ε is halved, down to a floor. F falls at every update while ε stays what it is; just
+after it shrinks, the next projection may raise F.
+
+Reference: Wang, Li, Zhao, "Accelerated gradient-free neural network training by
+multi-convex alternating optimization", Neurocomputing 487 (2022), arXiv 1811.04187; and
+its authors' code, which differs: see :func:`mdlam`.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from samt_jax.base import Algorithm, Batches, Key, Params, Scalar, StepInfo
+from samt_jax.baselines.activations import activate, clip_preactivations
+from samt_jax.baselines.layerwise import (
+    FULL_BATCH,
+    DenseLayer,
+    LayerwiseInfo,
+    Network,
+    Pass,
+    check_positive,
+    pass_forward,
+    products_of,
+    put,
+    residuals,
+    start_variables,
+    with_fitted_bias,
+    with_layer,
+    write_layers,
+)
+from samt_jax.baselines.moves import kernel_move, projected_move
+from samt_jax.baselines.outputs import output_minimiser
+
+
+class MdlamState(NamedTuple):
+    """State of mDLAM: the variables of every example, and what they were before.
+
+    Attributes:
+      preactivations: z_1 to z_L, each of shape ``(n, width)``.
+      activations: a_1 to a_{L-1}.
+      last_kernels: W_1 to W_L before the last iteration.
+      last_activations: a_1 to a_{L-1} before it; none where nothing is accelerated.
+      tolerance: ε of the next iteration.
+      momentum: s_k of Nesterov's sequence, from 1.
+    """
+
+    preactivations: tuple[Float[Array, "n _"], ...]
+    activations: tuple[Float[Array, "n _"], ...]
+    last_kernels: tuple[Float[Array, "i o"], ...]
+    last_activations: tuple[Float[Array, "n _"], ...]
+    tolerance: Scalar
+    momentum: Scalar
+
+
+class Rule(NamedTuple):
+    """The settings of :func:`mdlam` that a sweep needs."""
+
+    network: Network
+    minimise_outputs: Callable[..., Array]
+    penalty: float
+    weight_decay: float
+    accelerate: bool
+    max_doublings: int | None
+    freeze_second_bias: bool
+
+
+class Subproblem(NamedTuple):
+    """What is fixed while the variables move: data, ε and ω."""
+
+    rule: Rule
+    inputs: Float[Array, "n d"]
+    targets: Array
+    tolerance: Scalar
+    extrapolation: Scalar
+
+
+class Variables(NamedTuple):
+    """What moves in a sweep, and where it was before the last one.
+
+    Attributes:
+      layers: W and b of every layer.
+      preactivations: z.
+      activations: a.
+      products: ``a_{l-1} W_l + b_l`` of every layer, kept up with what they are of.
+      last_kernels: W before the last iteration; not changed by a sweep.
+      last_activations: a before it.
+    """
+
+    layers: tuple[DenseLayer, ...]
+    preactivations: tuple[Float[Array, "n _"], ...]
+    activations: tuple[Float[Array, "n _"], ...]
+    products: tuple[Float[Array, "n _"], ...]
+    last_kernels: tuple[Float[Array, "i o"], ...]
+    last_activations: tuple[Float[Array, "n _"], ...]
+
+
+def mdlam(
+    network: Network,
+    *,
+    penalty: float = 1e-3,
+    weight_decay: float = 0.05,
+    tolerance: float = 100.0,
+    min_tolerance: float = 1e-3,
+    accelerate: bool = True,
+    max_doublings: int | None = None,
+    freeze_second_bias: bool = False,
+    output_solver: Literal["newton", "fista"] = "newton",
+) -> Algorithm:
+    """MDLAM as an :class:`Algorithm`; a step is one iteration on all examples.
+
+    It starts from the parameters that it is given (the authors draw them from a normal
+    distribution of standard deviation 0.1), from a forward pass, and from outputs that
+    are 1 for the right class and -1 for the others.
+
+    Its authors' code never accelerates (``accelerate=False``), keeps a block as it is
+    after ten doublings (``max_doublings=10``), never moves the second hidden layer's
+    bias (``freeze_second_bias=True``) and takes ``output_solver="fista"``.
+
+    Args:
+      network: What is trained.
+      penalty: ρ > 0.
+      weight_decay: μ >= 0.
+      tolerance: ε of the first iteration; it is halved after each.
+      min_tolerance: Where that ends.
+      accelerate: Whether W and a are extrapolated.
+      max_doublings: After how many doublings of a step's curvature, from 1, a block is
+        left as it is; by default never.
+      freeze_second_bias: Whether b_2 stays, where layer 2 is hidden.
+      output_solver: ``"newton"`` for exact outputs, ``"fista"`` for the authors' way.
+
+    Returns:
+      The algorithm, which needs full batches; see :class:`MdlamState` and
+      :class:`LayerwiseInfo`.
+
+    Raises:
+      ValueError: A setting out of its range; from `init`, a network that is no chain.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from samt_jax import Batches, Chain, dense
+      >>> from samt_jax.baselines import SQUARED_ERROR, Network, mdlam
+      >>> chain = Chain((dense("a"),), lambda z, y: jnp.sum((z - y) ** 2, axis=1))
+      >>> network = Network(chain, SQUARED_ERROR, 1.0)
+      >>> algorithm = mdlam(network, penalty=1.0, weight_decay=0.0)
+      >>> params = {"a": {"kernel": jnp.zeros((1, 1)), "bias": jnp.zeros(1)}}
+      >>> batches, key = Batches((jnp.ones((4, 1)),) * 2), jax.random.key(0)
+      >>> state = algorithm.init(params, batches, key)
+      >>> for _ in range(3):
+      ...     params, state, info = algorithm.step(params, state, batches, key)
+      >>> float(info.value) < 0.1
+      True
+
+    Reference:
+      Wang, Li, Zhao, arXiv 1811.04187.
+    """
+    check_positive(penalty=penalty, tolerance=tolerance, min_tolerance=min_tolerance)
+    minimise_outputs = output_minimiser(network.output, output_solver)
+    rule = Rule(
+        network,
+        minimise_outputs,
+        penalty,
+        weight_decay,
+        accelerate,
+        max_doublings,
+        freeze_second_bias,
+    )
+
+    def init_fn(params: Params, batches: Batches, key: Key) -> MdlamState:
+        del key
+        return start_state(rule, pass_forward(network, params, batches), tolerance)
+
+    def step_fn(
+        params: Params, state: MdlamState, batches: Batches, key: Key
+    ) -> tuple[Params, MdlamState, StepInfo]:
+        del key
+        passed = pass_forward(network, params, batches)
+        problem, before = begin(rule, state, passed)
+        *_, (_, after) = sweep(problem, before)
+        state = end(problem, state, before, after, min_tolerance)
+        info = StepInfo(passed.value, describe(problem, after, passed))
+        return write_layers(params, passed.blocks, list(after.layers)), state, info
+
+    return Algorithm(init_fn, step_fn, FULL_BATCH)
+
+
+def start_state(rule: Rule, passed: Pass, tolerance: float) -> MdlamState:
+    """The state before the first iteration."""
+    preactivations, activations = start_variables(rule.network, passed)
+    dtype = passed.inputs.dtype
+    return MdlamState(
+        preactivations,
+        activations,
+        tuple(layer.kernel for layer in passed.layers) if rule.accelerate else (),
+        activations if rule.accelerate else (),
+        jnp.asarray(tolerance, dtype),
+        jnp.ones((), dtype),
+    )
+
+
+def begin(rule: Rule, state: MdlamState, passed: Pass) -> tuple[Subproblem, Variables]:
+    """What is fixed in an iteration, and what it starts from."""
+    extrapolation = (state.momentum - 1) / _next_momentum(state.momentum)
+    problem = Subproblem(
+        rule, passed.inputs, passed.targets, state.tolerance, extrapolation
+    )
+    return problem, Variables(
+        passed.layers,
+        state.preactivations,
+        state.activations,
+        products_of(passed, state.activations),
+        state.last_kernels,
+        state.last_activations,
+    )
+
+
+def end(
+    problem: Subproblem,
+    state: MdlamState,
+    before: Variables,
+    after: Variables,
+    min_tolerance: float,
+) -> MdlamState:
+    """The state after an iteration."""
+    accelerate = problem.rule.accelerate
+    return MdlamState(
+        after.preactivations,
+        after.activations,
+        tuple(layer.kernel for layer in before.layers) if accelerate else (),
+        before.activations if accelerate else (),
+        jnp.maximum(state.tolerance / 2, min_tolerance),
+        _next_momentum(state.momentum),
+    )
+
+
+def _next_momentum(momentum: Scalar) -> Scalar:
+    return (1 + jnp.sqrt(1 + 4 * momentum**2)) / 2
+
+
+def sweep(problem: Subproblem, variables: Variables) -> Iterator[tuple[str, Variables]]:
+    """One iteration, block by block: a name and the variables after each update."""
+    last = len(variables.layers) - 1
+    for i in range(last + 1):
+        yield f"W{i + 1}", (variables := _move_kernel(problem, variables, i))
+        if not (problem.rule.freeze_second_bias and 1 == i < last):
+            residual = variables.products[i] - variables.preactivations[i]
+            variables = with_fitted_bias(variables, i, residual)
+            yield f"b{i + 1}", variables
+        yield f"z{i + 1}", (variables := _fit_preactivations(problem, variables, i))
+        if i < last:
+            yield f"a{i + 1}", (variables := _move_activations(problem, variables, i))
+
+
+def objective(problem: Subproblem, variables: Variables) -> Scalar:
+    """F, which every update lowers while ε is what it was at the one before."""
+    rule = problem.rule
+    outputs = variables.preactivations[-1]
+    total = jnp.sum(rule.network.output.values(outputs, problem.targets))
+    for layer, z, product in zip(
+        variables.layers, variables.preactivations, variables.products, strict=True
+    ):
+        total += rule.weight_decay / 2 * jnp.sum(layer.kernel**2)
+        total += rule.penalty / 2 * jnp.sum((z - product) ** 2)
+    return total
+
+
+def describe(problem: Subproblem, variables: Variables, passed: Pass) -> LayerwiseInfo:
+    """What a step reports of its last variables and of the pass before it."""
+    network, z = problem.rule.network, variables.preactivations
+    return LayerwiseInfo(
+        objective(problem, variables),
+        jnp.sum(network.output.values(z[-1], problem.targets)),
+        *residuals(
+            network, passed.blocks, z, variables.activations, variables.products
+        ),
+        network.output.measure(passed.preactivations[-1], problem.targets),
+    )
+
+
+class _Trial(NamedTuple):
+    """A block after a step on it, what its layer makes of it, and its terms of F."""
+
+    block: Array
+    product: Float[Array, "n o"]
+    value: Scalar
+
+
+def _safeguarded(
+    step: Callable[[Array, Array], _Trial],
+    value: Callable[[Array, Array], Scalar],
+    block: Array,
+    last_block: Array,
+    product: Array,
+    product_of: Callable[[Array], Array],
+    problem: Subproblem,
+) -> tuple[Array, Array]:
+    """A block and its product after a step from the extrapolated point, or from here.
+
+    The second is taken where the first would raise F.
+    """
+    change = block - last_block
+    extrapolation = problem.extrapolation
+    ahead = step(
+        block + extrapolation * change, product + extrapolation * product_of(change)
+    )
+    kept = jax.lax.cond(
+        ahead.value <= value(block, product),
+        lambda: ahead,
+        lambda: step(block, product),
+    )
+    return kept.block, kept.product
+
+
+def _move_kernel(problem: Subproblem, variables: Variables, i: int) -> Variables:
+    rule, layer = problem.rule, variables.layers[i]
+    inputs = variables.activations[i - 1] if i else problem.inputs
+    z = variables.preactivations[i]
+
+    def value(kernel: Array, product: Array) -> Scalar:
+        squares = rule.penalty / 2 * jnp.sum((product - z) ** 2)
+        return squares + rule.weight_decay / 2 * jnp.sum(kernel**2)
+
+    def step(kernel: Array, product: Array) -> _Trial:
+        move = kernel_move(
+            kernel,
+            inputs,
+            product - z,
+            rule.penalty,
+            jnp.ones((), z.dtype),
+            decay=rule.weight_decay,
+            max_doublings=rule.max_doublings,
+        )
+        # Given up, it is the block before that stays, not the point ahead of it.
+        moved = jnp.where(move.found, kernel + move.change, layer.kernel)
+        product = jnp.where(
+            move.found, product + move.product_change, variables.products[i]
+        )
+        return _Trial(moved, product, value(moved, product))
+
+    if rule.accelerate:
+        kernel, product = _safeguarded(
+            step,
+            value,
+            layer.kernel,
+            variables.last_kernels[i],
+            variables.products[i],
+            lambda change: inputs @ change,
+            problem,
+        )
+    else:
+        kernel, product, _ = step(layer.kernel, variables.products[i])
+    return with_layer(variables, i, layer._replace(kernel=kernel), product)
+
+
+def _fit_preactivations(problem: Subproblem, variables: Variables, i: int) -> Variables:
+    center = variables.products[i]
+    if i == len(variables.layers) - 1:
+        fitted = problem.rule.minimise_outputs(
+            center,
+            jnp.asarray(problem.rule.penalty, center.dtype),
+            jnp.zeros_like(center),
+            problem.targets,
+            variables.preactivations[i],
+        )
+    else:
+        activations, tolerance = variables.activations[i], problem.tolerance
+        fitted = clip_preactivations(
+            center,
+            activations - tolerance,
+            activations + tolerance,
+            problem.rule.network.negative_slope,
+        )
+    return variables._replace(preactivations=put(variables.preactivations, i, fitted))
+
+
+def _move_activations(problem: Subproblem, variables: Variables, i: int) -> Variables:
+    rule, kernel = problem.rule, variables.layers[i + 1].kernel
+    z, activations = variables.preactivations[i + 1], variables.activations[i]
+    middle = activate(variables.preactivations[i], rule.network.negative_slope)
+
+    def value(activations: Array, product: Array) -> Scalar:
+        del activations
+        return rule.penalty / 2 * jnp.sum((product - z) ** 2)
+
+    def step(start: Array, product: Array) -> _Trial:
+        move = projected_move(
+            kernel,
+            start,
+            product - z,
+            rule.penalty,
+            middle - problem.tolerance,
+            middle + problem.tolerance,
+            jnp.ones((), z.dtype),
+            max_doublings=rule.max_doublings,
+        )
+        moved = jnp.where(move.found, start + move.change, activations)
+        product = jnp.where(
+            move.found, product + move.product_change, variables.products[i + 1]
+        )
+        return _Trial(moved, product, value(moved, product))
+
+    if rule.accelerate:
+        moved, product = _safeguarded(
+            step,
+            value,
+            activations,
+            variables.last_activations[i],
+            variables.products[i + 1],
+            lambda change: change @ kernel,
+            problem,
+        )
+    else:
+        moved, product, _ = step(activations, variables.products[i + 1])
+    return variables._replace(
+        activations=put(variables.activations, i, moved),
+        products=put(variables.products, i + 1, product),
+    )

@@ -1,0 +1,135 @@
+"""`samt bench`: what the methods cost, in units of an epoch of optax's Adam."""
+
+import statistics
+import sys
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from samt_jax.bench.cells import Method, Network, networks
+from samt_jax.bench.measure import measure_network
+from samt_jax.cli.environment import environment
+from samt_jax.cli.options import Bench
+from samt_jax.cli.values import UsageError
+from samt_jax.data import DataError, load
+from samt_jax.runs import append_line, to_json
+
+Line = dict[str, Any]
+NUM_RANDOM, IMAGE, NUM_CLASSES = 10_000, (28, 28, 1), 10
+
+
+class RandomImages(NamedTuple):
+    """Random data of Fashion-MNIST's shape, as far as measuring needs a data set."""
+
+    train: tuple[np.ndarray, np.ndarray]
+    validation: tuple[np.ndarray, np.ndarray]
+    test: tuple[np.ndarray, np.ndarray]
+    task: str = "classification"
+    num_outputs: int = NUM_CLASSES
+
+
+def run(options: Bench) -> int:
+    """Measures, and prints a line a cell as it is done and a table at the end.
+
+    Args:
+      options: What was asked for, already checked.
+
+    Returns:
+      The exit code.
+    """
+    chosen = _chosen(networks(options.quick), options.networks)
+    dataset, data = _data(options)
+    about = environment() | {"data": data, "quick": options.quick}
+    words = Console(stderr=True)
+    words.print(f"data: {data}; devices: {', '.join(about['devices'])}")
+    lines = []
+    for line in _measure(chosen, dataset, options.rounds):
+        lines.append(line)
+        words.print(_sentence(line), highlight=False)
+        if options.out is not None:
+            append_line(options.out, line | about)
+    if options.json:
+        print(to_json({"environment": about, "cells": lines}))
+    else:
+        _print(lines)
+    return 0
+
+
+def _measure(
+    table: dict[Network, tuple[Method, ...]], dataset: Any, rounds: int
+) -> Iterator[Line]:
+    for network, methods in table.items():
+        yield from measure_network(network, methods, dataset, rounds=rounds)
+        # Compiled programs of one network are of no use to the next.
+        jax.clear_caches()
+
+
+def _chosen(
+    table: dict[Network, tuple[Method, ...]], names: tuple[str, ...] | None
+) -> dict[Network, tuple[Method, ...]]:
+    if names is None:
+        return table
+    by_name = {network.name: network for network in table}
+    for name in names:
+        if name not in by_name:
+            raise UsageError(
+                f"--networks has {name!r}; each is one of {', '.join(by_name)}."
+            )
+    return {by_name[name]: table[by_name[name]] for name in names}
+
+
+def _data(options: Bench) -> tuple[Any, str]:
+    """Fashion-MNIST if it is there, and if it is not, random data of its shape."""
+    try:
+        return load("fashion_mnist", data_dir=options.data_dir), "fashion_mnist"
+    except DataError:
+        rng = np.random.default_rng(0)
+        inputs = rng.normal(size=(NUM_RANDOM, *IMAGE)).astype(np.float32)
+        labels = rng.integers(NUM_CLASSES, size=NUM_RANDOM).astype(np.int32)
+        part = (inputs, labels)
+        few = (inputs[:1], labels[:1])
+        return RandomImages(part, few, few), "random, of Fashion-MNIST's shape"
+
+
+def _name(line: Line) -> str:
+    method = Method(**{field: line[field] for field in Method._fields})
+    words = [method.name, method.reading, method.engine, method.option]
+    framework = "PyTorch" if method.framework == "torch" else ""
+    return " ".join(word for word in (framework, *words) if word)
+
+
+def _sentence(line: Line) -> str:
+    return (
+        f"{line['network']}: {_name(line)}: {line['microseconds_per_step']:.0f} µs a "
+        f"step, {line['adam_epochs']:.2f} of Adam's"
+    )
+
+
+def _print(lines: list[Line]) -> None:
+    for network in dict.fromkeys(line["network"] for line in lines):
+        table = Table(
+            "method", "µs a step", "in Adam's", "spread", "compile s", "MFLOP a step",
+            "temporaries", "other load", title=network,
+        )  # fmt: skip
+        for line in (line for line in lines if line["network"] == network):
+            ratios = line["adam_epochs_by_round"]
+            table.add_row(
+                _name(line),
+                f"{line['microseconds_per_step']:.0f}",
+                f"{line['adam_epochs']:.2f}",
+                f"{min(ratios):.2f} to {max(ratios):.2f}",
+                _number(line, "compile_seconds", 1, ".1f"),
+                _number(line, "flops_per_step", 1e6, ".0f"),
+                _number(line, "temporary_bytes", 2**20, ".1f", " MiB"),
+                f"{100 * statistics.median(line['foreign_load']):.0f} %",
+            )
+        Console(file=sys.stdout).print(table)
+
+
+def _number(line: Line, key: str, unit: float, form: str, suffix: str = "") -> str:
+    value = line.get(key)
+    return "" if value is None else f"{value / unit:{form}}{suffix}"
