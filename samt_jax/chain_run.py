@@ -112,7 +112,7 @@ def backward(
         lambda outputs: chain.example_loss(_widen(outputs), targets), outputs
     )
     (cotangent,) = pull(*pull_loss(jnp.full_like(losses, 1 / divisor)))
-    cotangents = (cotangent,)
+    cotangents: tuple[Array, ...] = (cotangent,)
     for index in reversed(range(stop, last)):
         cotangent = pull_back(
             chain.layers[index], chain.layers[index + 1], values[index + 1], zs[index],

@@ -65,12 +65,12 @@ def networks(quick: bool) -> dict[Network, tuple[Method, ...]]:
     Example:
       >>> table = networks(quick=True)
       >>> [network.name for network in table]
-      ['784-100-10', '784-400-10']
+      ['784-100-10', '784-400-10', '784-800-10']
     """
     adam, torch = Method(BASELINE), _torch_methods()
     if quick:
         methods = (adam, *_chain_methods("S"), _general("S", "strided"), *torch)
-        return {_mlp(width, steps=150): methods for width in (100, 400)}
+        return {_mlp(width, steps=150): methods for width in (100, 400, 800)}
     wide = (
         adam,
         Method("sgd"),
@@ -81,8 +81,8 @@ def networks(quick: bool) -> dict[Network, tuple[Method, ...]]:
     )
     deeper = (adam, *_chain_methods("S"), _general("S", "strided"), *torch)
     return {
-        **{_mlp(width, steps=860): wide for width in (100, 400, 800)},
-        _mlp(400, 400, steps=430): deeper,
+        **{_mlp(width, steps=430): wide for width in (100, 400, 800)},
+        _mlp(400, 400, steps=215): deeper,
         Network("CNN", "cnn", None, 40): deeper[:6],
         **{_deep(depth): _deep_methods(depth) for depth in DEPTHS},
     }

@@ -207,7 +207,7 @@ def _algorithm(method: Method, loss: LossFn) -> Algorithm:
         return from_optax(optax.adam(1e-3), loss)
     if method.name == "sgd":
         return from_optax(optax.sgd(LEARNING_RATE), loss)
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = {"meta_batch": method.reading, "engine": method.engine}
     if method.option == "momentum":
         settings["direction"] = optax.ema(0.9)
     if method.option == "bfloat16":
@@ -216,8 +216,6 @@ def _algorithm(method: Method, loss: LossFn) -> Algorithm:
         loss,
         LEARNING_RATE,
         granularity=GRANULARITIES[method.name.removeprefix("SAMT-")],
-        meta_batch=method.reading,
-        engine=method.engine,
         proposal_max=LEARNING_RATE,
         **settings,
     )

@@ -1,6 +1,8 @@
 """`samt bench`: what the methods cost, in units of an epoch of optax's Adam."""
 
+import pathlib
 import statistics
+import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -43,7 +45,9 @@ def run(options: Bench) -> int:
     """
     chosen = _chosen(networks(options.quick), options.networks)
     dataset, data = _data(options)
-    about = environment() | {"data": data, "quick": options.quick}
+    about = environment() | {
+        "data": data, "quick": options.quick, "commit": _commit(),
+    }  # fmt: skip
     words = Console(stderr=True)
     words.print(f"data: {data}; devices: {', '.join(about['devices'])}")
     lines = []
@@ -93,6 +97,17 @@ def _data(options: Bench) -> tuple[Any, str]:
         part = (inputs, labels)
         few = (inputs[:1], labels[:1])
         return RandomImages(part, few, few), "random, of Fashion-MNIST's shape"
+
+
+def _commit() -> str | None:
+    """The commit that the library is at; `None` where it is no checkout."""
+    folder = pathlib.Path(__file__).parent
+    git = ["git", "-C", str(folder), "rev-parse", "--short", "HEAD"]
+    try:
+        answer = subprocess.run(git, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return answer.stdout.strip()
 
 
 def _name(line: Line) -> str:

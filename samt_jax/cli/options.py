@@ -365,7 +365,7 @@ class Bench:
     """Measured epochs of each method, taken in turns."""
     data_dir: Annotated[Path | None, folder("--data-dir")] = None
     """Folder of original data files; else SAMT_JAX_DATA, else ./data."""
-    out: Annotated[Path | None, path("--out", "none")] = None
+    out: Annotated[Path | None, path("--out", "none", "file")] = None
     """File to append a JSON line for every cell to."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print one JSON object on standard output, and nothing else there."""

@@ -101,7 +101,7 @@ def folder(flag: str, default: str = "") -> Any:
     return _one(flag, "FOLDER", read, "a folder that exists", default)
 
 
-def path(flag: str, default: str = "") -> Any:
+def path(flag: str, default: str = "", what: str = "folder") -> Any:
     """A path; whether it will do is decided elsewhere."""
 
     def read(word: str) -> Path:
@@ -109,7 +109,7 @@ def path(flag: str, default: str = "") -> Any:
             raise ValueError
         return Path(word).expanduser()
 
-    return _one(flag, "FOLDER", read, "the path of a folder", default)
+    return _one(flag, what.upper(), read, f"the path of a {what}", default)
 
 
 def _member(allowed: Sequence[str]) -> Callable[[str], str]:
