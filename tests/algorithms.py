@@ -16,14 +16,23 @@ from problems import LIGHT
 
 from samt_jax import Algorithm, Batches, BatchSpec, from_optax, samt, samt_sweep
 from samt_jax.baselines import (
+    SQUARED_ERROR,
+    Network,
+    aa_mdlam,
     adam_hd,
     adam_level,
     badm,
+    bcd,
     dante,
+    dladmm,
+    mdlam,
     newton_lr,
+    pdadmm,
+    scaleadmm,
     sgd_hd,
     sgd_level,
     sgdn_hd,
+    tiam,
     ultimate,
 )
 from samt_jax.optimizers import make_optimizer
@@ -82,6 +91,36 @@ def _two_layers_batch(index):
 LEAST_SQUARES = Problem(_init_two_layers, _two_layers_loss, _two_layers_batch, 0.0)
 
 
+def _init_chain(key):
+    keys = jax.random.split(key)
+    return {
+        "first": {"kernel": jax.random.normal(keys[0], (3, 3)), "bias": jnp.zeros(3)},
+        "last": {"kernel": jax.random.normal(keys[1], (3, 2)), "bias": jnp.ones(2)},
+    }
+
+
+def _chain_outputs(params, x):
+    first, last = params["first"], params["last"]
+    hidden = x @ first["kernel"] + first["bias"][None]
+    return hidden @ last["kernel"] + last["bias"][None]
+
+
+def _chain_loss(params, batch):
+    x, y = batch
+    return jnp.mean(jnp.sum((_chain_outputs(params, x) - y) ** 2, axis=1))
+
+
+def _chain_batch(index):
+    # The same at every step: the methods keep variables for these very examples.
+    del index
+    x = jax.random.normal(jax.random.key(1000), (16, 3))
+    return x, _chain_outputs(_init_chain(jax.random.key(7)), x)
+
+
+# A chain of two layers, with a teacher: what the layer-wise methods train.
+CHAIN = Problem(_init_chain, _chain_loss, _chain_batch, 0.0)
+
+
 class Transformation(NamedTuple):
     """A row of the table: an optax transformation.
 
@@ -123,6 +162,18 @@ def _algorithm_row(row: Transformation) -> Row:
             row.factory(**row.settings), loss_fn, row.batch_spec
         ),
     )
+
+
+def _layerwise_row(name: str, method: Callable[..., Algorithm], **settings: Any) -> Row:
+    return Row(
+        name,
+        lambda loss_fn: method(Network(loss_fn, SQUARED_ERROR, 1.0), **settings),
+        CHAIN,
+        num_steps=200,
+    )
+
+
+_MDLAM = {"penalty": 1.0, "weight_decay": 0.0, "tolerance": 0.1, "min_tolerance": 1e-4}
 
 
 def _decay(count):
@@ -209,6 +260,15 @@ SCHEDULE_FREE = Row(
 
 ALGORITHMS = (
     *(_algorithm_row(row) for row in TRANSFORMATIONS),
+    _layerwise_row("dladmm", dladmm, penalty=1.0, penalty_schedule="constant"),
+    _layerwise_row("mdlam", mdlam, **_MDLAM),
+    _layerwise_row("aa-mdlam", aa_mdlam, **_MDLAM),
+    _layerwise_row("pdadmm", pdadmm, penalty=1.0, curvature=1.0),
+    _layerwise_row("bcd", bcd, proximal_weight=0.1),
+    _layerwise_row(
+        "scaleadmm", scaleadmm, activation_penalty=1.0, warm_steps=100, ridge=1e-7
+    ),
+    _layerwise_row("tiam", tiam, **_MDLAM),
     Row("badm", partial(badm, penalty=4.0, proximal_weight=12.0, num_parts=3)),
     SCHEDULE_FREE,
 )

@@ -207,9 +207,11 @@ def _algorithm(method: Method, loss: LossFn) -> Algorithm:
         return from_optax(optax.adam(1e-3), loss)
     if method.name == "sgd":
         return from_optax(optax.sgd(LEARNING_RATE), loss)
-    settings: dict[str, Any] = {"meta_batch": method.reading, "engine": method.engine}
-    if method.option == "momentum":
-        settings["direction"] = optax.ema(0.9)
+    settings: dict[str, Any] = {
+        "meta_batch": method.reading,
+        "engine": method.engine,
+        "direction": "momentum" if method.option == "momentum" else "gradient",
+    }
     if method.option == "bfloat16":
         settings["activation_dtype"] = jnp.bfloat16
     return samt_algorithm(
