@@ -28,6 +28,9 @@ RESULTS = Path(__file__).parent / "results" / "rivals.jsonl"
 # DANTE's five updates on each of two layers, each on a batch of its own.
 FRESH = {"num_train": 10}
 
+# The paper's direction; SAMT's own default is momentum.
+PLAIN = {"direction": "gradient", "proposal_max": 0.5}
+
 METHODS = (
     Method("SGD", "sgd"),
     Method("Adam", "adam"),
@@ -54,6 +57,8 @@ METHODS = (
     Method("Adam, cosine", "adam", {"schedule": "cosine"}),
     Method("SAMT-S", "samt-s"),
     Method("SAMT-E", "samt-e"),
+    Method("SAMT-S, gradient", "samt-s", PLAIN, rate=0.2),
+    Method("SAMT-E, gradient", "samt-e", PLAIN, rate=0.2),
     Method("SAMT-R", "samt-r"),
     Method("SAMT-C", "samt-c"),
 )
@@ -76,7 +81,11 @@ HD_METHODS = tuple(
 )
 HD_PROBLEM = "fashion_mnist 100"
 # The paper's name of a method, where it has it.
-IN_PAPER = {"SGD-HD": "HD"}
+IN_PAPER = {
+    "SGD-HD": "HD",
+    "SAMT-S, gradient": "SAMT-S",
+    "SAMT-E, gradient": "SAMT-E",
+}
 
 
 def run(problem_names: Sequence[str], method_names: Sequence[str]) -> None:

@@ -109,7 +109,7 @@ def meta_value_and_grad(
 
 def step_meta_params(
     state: MetaState, grads: PyTree, optimizer: optax.GradientTransformation
-) -> tuple[MetaState, PyTree]:
+) -> MetaState:
     """One step of the meta-optimizer.
 
     Args:
@@ -118,18 +118,17 @@ def step_meta_params(
       optimizer: Any optax transformation.
 
     Returns:
-      The next state, and what was added to the weights.
+      The next state.
 
     Example:
       >>> import jax.numpy as jnp, optax
       >>> sgd = optax.sgd(0.5)
       >>> state = MetaState(jnp.float32(1.0), sgd.init(jnp.float32(1.0)))
-      >>> stepped, updates = step_meta_params(state, jnp.float32(1.0), sgd)
-      >>> float(stepped.params), float(updates)
-      (0.5, -0.5)
+      >>> float(step_meta_params(state, jnp.float32(1.0), sgd).params)
+      0.5
     """
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    return MetaState(optax.apply_updates(state.params, updates), opt_state), updates
+    return MetaState(optax.apply_updates(state.params, updates), opt_state)
 
 
 def all_finite(tree: PyTree) -> Bool[Array, ""]:

@@ -43,7 +43,7 @@ class VisitInfo(NamedTuple):
       ...     params, tx.init(params), params, meta_value_fn=lambda p: p["w"] ** 2 / 2
       ... )
       >>> info = state.info["w"]
-      >>> float(info.step_size), float(info.meta_value)  # (2 - 0.25 * 2)² / 2
+      >>> float(info.step_size), round(float(info.meta_value), 5)  # (2 - 0.25 * 2)² / 2
       (0.25, 1.125)
     """
 
@@ -136,7 +136,7 @@ def eta_model_bytes(state: State) -> dict[str, int]:
       ...     tx = samt_sweep(granularity="element", element_head=element_head)
       ...     sizes = eta_model_bytes(jax.eval_shape(tx.init, params))
       ...     print(element_head, f"{sizes['Dense_0'] / 2**20:.1f} MiB")
-      dense 933.1 MiB
+      dense 933.2 MiB
       factored 2.4 MiB
     """
     # Both engines keep the eta models under this name.

@@ -80,6 +80,7 @@ def step_sizes(
 
     Example:
       >>> import jax.numpy as jnp
+      >>> from samt_jax import step_layout
       >>> layout = step_layout({"w": jnp.ones((2, 2))}, "scalar")
       >>> head, = step_sizes(jnp.zeros(1), jnp.zeros(1), layout, 0.1)
       >>> round(float(head.step_size), 6)  # ½ * 0.1 + ½ * ½
@@ -125,6 +126,7 @@ def spread_step_sizes(
 
     Example:
       >>> import jax.numpy as jnp
+      >>> from samt_jax import step_layout
       >>> values = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}
       >>> layout = step_layout(values, "column")
       >>> heads = step_sizes(jnp.zeros(2), jnp.zeros(2), layout, 0.1)

@@ -239,7 +239,7 @@ def commit_visit(
     """
     name, owner = block.name, meta_name(rule, block)
     before = state.meta[owner]
-    meta, updates = step_meta_params(before, visited.meta_grads, rule.meta_optimizer)
+    meta = step_meta_params(before, visited.meta_grads, rule.meta_optimizer)
     value = visited.value
     checks = {
         "loss": jnp.array(True) if value is None else jnp.isfinite(value),
@@ -252,17 +252,11 @@ def commit_visit(
     }
     cause = first_failure(checks)
     ok = cause < 0
-    # Chosen before they are added: choosing between sums is a pass more for each leaf.
-    updates = keep_if(ok, updates, no_update(updates))
-    meta = MetaState(
-        optax.apply_updates(before.params, updates),
-        keep_if(ok, meta.opt_state, before.opt_state),
-    )
     info = describe_visit(
         visited.measured, visited.proposed.heads, value, visited.meta_value, cause
     )
     state = state._replace(
-        meta=state.meta | {owner: meta},
+        meta=state.meta | {owner: keep_if(ok, meta, before)},
         direction=state.direction
         | {name: keep_if(ok, visited.direction_state, state.direction[name])},
         skipped=state.skipped

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Most of the time goes into compiling programs that run for a moment.
+jax.config.update("jax_disable_most_optimizations", True)
 
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("fixed")

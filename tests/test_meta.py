@@ -58,7 +58,7 @@ def test_meta_optimizer_descends_and_keeps_its_state():
     params = {"w": jnp.array([1.0, 2.0])}
     state = MetaState(params, optimizer.init(params))
     for _ in range(2):
-        state, _ = step_meta_params(state, {"w": jnp.array([1.0, 0.0])}, optimizer)
+        state = step_meta_params(state, {"w": jnp.array([1.0, 0.0])}, optimizer)
     # Steps of 0.5 and 0.5 * (1 + 0.9).
     np.testing.assert_allclose(state.params["w"], [1 - 0.5 - 0.95, 2], rtol=1e-6)
 

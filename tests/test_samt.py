@@ -435,7 +435,8 @@ def test_a_changing_learning_rate_compiles_once(params):
 
 def test_clipping_before_samt_clips_what_it_steps_along(params):
     batch = make_batches(1)[0]
-    tx = optax.chain(optax.clip(0.01), samt(1.0, mixing_weight=1.0))
+    clipped = samt(1.0, mixing_weight=1.0, direction="gradient")
+    tx = optax.chain(optax.clip(0.01), clipped)
     grads = jax.grad(value_of(batch))(params)
     updates, _ = tx.update(
         grads, tx.init(params), params, meta_value_fn=value_of(batch)

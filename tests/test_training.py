@@ -446,12 +446,13 @@ def test_ten_thousand_steps_compile_nothing_and_keep_nothing(long_run):
     assert after - before < 9 * 2e6
 
 
+@pytest.fixture(scope="module")
+def trainer():
+    return prepare(toy_problem(), make_optimizer("sgd"), epochs=4, batch_size=8)
+
+
 class TestKeeping:
     """When a run is saved, and how it is left."""
-
-    @pytest.fixture(scope="class")
-    def trainer(self):
-        return prepare(toy_problem(), make_optimizer("sgd"), epochs=4, batch_size=8)
 
     def saves_of(self, trainer, **settings):
         saves = []

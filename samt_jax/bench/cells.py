@@ -4,9 +4,12 @@ All cells of a network are measured in turns, and their times given in units of 
 epoch of `optax.adam` on the same network, measured among them.
 """
 
-from typing import Literal, NamedTuple
+from __future__ import annotations
 
-from samt_jax.base import MetaBatch
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from samt_jax.base import MetaBatch
 
 Engine = Literal["chain", "general"]
 

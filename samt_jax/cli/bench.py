@@ -16,7 +16,6 @@ from samt_jax.bench.cells import Method, Network, networks
 from samt_jax.bench.measure import measure_network
 from samt_jax.cli.environment import environment
 from samt_jax.cli.options import Bench
-from samt_jax.cli.values import UsageError
 from samt_jax.data import DataError, load
 from samt_jax.runs import append_line, to_json
 
@@ -78,11 +77,6 @@ def _chosen(
     if names is None:
         return table
     by_name = {network.name: network for network in table}
-    for name in names:
-        if name not in by_name:
-            raise UsageError(
-                f"--networks has {name!r}; each is one of {', '.join(by_name)}."
-            )
     return {by_name[name]: table[by_name[name]] for name in names}
 
 

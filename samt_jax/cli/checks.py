@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from samt_jax.bench.cells import networks
 from samt_jax.cli.options import (
     LAST_SEED,
     TABLES,
@@ -37,6 +38,7 @@ def check(options: Train | Resume | Compare | Explain | Bench | Doctor) -> None:
     """
     if isinstance(options, Bench):
         check_lines_file(options.out)
+        check_networks(options)
     if isinstance(options, Bench | Doctor):
         return
     if isinstance(options, Resume):
@@ -159,6 +161,23 @@ def check_lines_file(out: Path | None) -> None:
             f"--out is {str(out)!r}, which is no file in a folder that exists; give "
             "the name of a file, to which lines are appended."
         )
+
+
+def check_networks(options: Bench) -> None:
+    """Refuses a network that is not measured.
+
+    Args:
+      options: What was asked for.
+
+    Raises:
+      UsageError: One sentence.
+    """
+    known = [network.name for network in networks(options.quick)]
+    for name in options.networks or ():
+        if name not in known:
+            raise UsageError(
+                f"--networks has {name!r}; each is one of {', '.join(known)}."
+            )
 
 
 def optimizer_settings(options: Compare) -> dict[str, dict[str, Any]]:

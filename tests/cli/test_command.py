@@ -257,7 +257,7 @@ def test_compare_makes_one_table_one_picture_and_lines(tmp_path, capsys):
     assert "mean ± sd of 2 seeds" in printed
     folder = tmp_path / "run"
     assert {path.name for path in folder.iterdir()} == {
-        "config.json", "lock", "metrics.jsonl", "summary.json", "compare.png",
+        "config.json", "metrics.jsonl", "summary.json", "compare.png",
     }  # fmt: skip
     lines = read_lines(folder / "metrics.jsonl")
     assert [line["optimizer"] for line in lines] == ["sgd", "sgd", "adam", "adam"]

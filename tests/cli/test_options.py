@@ -13,6 +13,7 @@ from samt_jax.cli import options as cli_options
 from samt_jax.cli.explain import GRANULARITIES
 from samt_jax.cli.options import (
     Settings,
+    Train,
     num_epochs,
 )
 from samt_jax.data import DATASETS
