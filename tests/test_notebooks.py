@@ -34,7 +34,7 @@ CLAIMS = {
         )
     ),
     "04": lambda names: (
-        names["gradients"] == {"samt-s": 4, "adam": 1} and not names["left_out"]
+        names["gradients"] == {"samt-s": 5, "adam": 1} and not names["left_out"]
     ),
     "05": lambda names: (
         names["column_steps"].shape == (64, 1) and np.ptp(names["row_steps"]) > 0
