@@ -12,6 +12,7 @@ from samt_jax.cli import VERBS, _flags, main, parse
 from samt_jax.cli import options as cli_options
 from samt_jax.cli.explain import GRANULARITIES
 from samt_jax.cli.options import (
+    Compare,
     Settings,
     Train,
     num_epochs,
