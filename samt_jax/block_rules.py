@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-BlockRules = Mapping[str, str | Sequence[str]] | Callable[[str], str | None]
+BlockRules = int | Mapping[str, str | Sequence[str]] | Callable[[str], str | None]
 
 
 def matches(pattern: str, path: str) -> bool:
@@ -43,8 +43,9 @@ def block_name(path: str, rules: BlockRules | None) -> str | None:
     Raises:
       ValueError: No rule of several matches, or two do.
     """
-    if rules is None:
-        return path.rpartition("/")[0] or path
+    *folders, _ = path.split("/")
+    if rules is None or isinstance(rules, int):
+        return "/".join(folders[:rules]) or path
     if callable(rules):
         return rules(path)
     found = [

@@ -83,10 +83,11 @@ def partition_blocks(
     Args:
       params: Any pytree of floating-point arrays (or of their shapes): dicts, Flax
         Linen parameters, a Flax NNX state, an Equinox model's arrays.
-      rules: What makes a block. A mapping from block name to one or more regular
-        expressions, each matching a leaf's whole path or a folder above it; or a
-        function from a leaf's path to its block's name (`None` freezes the leaf); or a
-        table made before, which is returned as it is.
+      rules: What makes a block. A whole number n: the layers whose paths share their
+        first n parts (1 keeps a residual block together); or a mapping from block name
+        to one or more regular expressions, each matching a leaf's whole path or a
+        folder above it; or a function from a leaf's path to its block's name (`None`
+        freezes the leaf); or a table made before, which is returned as it is.
       frozen: Regular expressions, matched likewise, of leaves to leave out.
       value_fn: ``value_fn(params) -> scalar``. It is traced once and never run.
 
@@ -116,6 +117,8 @@ def partition_blocks(
     _check_paths(paths)
     leaves = dict(_leaves_by_path(params))
     patterns = [frozen] if isinstance(frozen, str) else list(frozen)
+    if isinstance(rules, int) and rules < 1:
+        raise ValueError(f"blocks is {rules}; a depth in the tree is at least 1.")
     if isinstance(rules, BlockTable):
         _check_table(rules, patterns, paths)
         return rules

@@ -45,6 +45,9 @@ class Model(NamedTuple):
       layers: The same network as `apply`, layer by layer on flattened inputs or images,
         where it is a chain of them; `None` where it is not.
       prepare: What happens to the inputs before the first of them.
+      blocks: How deep in the tree of names a block goes that suits it, see
+        :func:`~samt_jax.blocks.partition_blocks`: a convolution with its normalization,
+        a residual block whole. `None`: every layer is one.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Model(NamedTuple):
     update_model_state: Callable[[Params, ModelState, Array], ModelState]
     layers: tuple[Layer, ...] | None = None
     prepare: Callable[[Array], Array] = lambda inputs: inputs
+    blocks: int | None = None
 
 
 IMAGE_NETWORKS = {"cnn": CNN, "resnet18": ResNet18, "vgg11": VGG11}
@@ -182,7 +186,7 @@ def _normalized_model(name: str, module: nn.Module) -> Model:
         _, moved = module.apply(variables, inputs, train=True, mutable=["batch_stats"])
         return moved["batch_stats"]
 
-    return Model(name, init, apply, predict, update)
+    return Model(name, init, apply, predict, update, blocks=1)
 
 
 def _check_settings(

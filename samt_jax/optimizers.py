@@ -27,6 +27,7 @@ META_DISTANCE = 0.6
 
 _ANNEALED = frozenset({"learning_rate", "schedule"})
 _SAMT = _ANNEALED | {
+    "blocks",
     "direction",
     "element_head",
     "engine",

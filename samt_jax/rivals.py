@@ -29,6 +29,7 @@ _HD = frozenset(
 )
 _DANTE = frozenset(
     {
+        "blocks",
         "frozen",
         "keep",
         "learning_rate",

@@ -96,6 +96,20 @@ def test_a_rule_for_dense_1_is_no_rule_for_dense_10():
     assert table.blocks[0].paths == ("Dense_1/bias", "Dense_1/kernel")
 
 
+def test_a_depth_keeps_together_what_lies_deeper():
+    convolution = {"Conv_0": params_of("x")["x"], "Norm_0": params_of("x")["x"]}
+    params = {"Layer_1": {"A": convolution, "B": convolution}, "Layer_10": convolution}
+    params |= params_of("Layer_2")
+    names = ("Layer_1", "Layer_2", "Layer_10")
+    assert partition_blocks(params, 1).names == names
+    assert partition_blocks(params, 2).names == (
+        "Layer_1/A", "Layer_1/B", "Layer_2", "Layer_10/Conv_0", "Layer_10/Norm_0",
+    )  # fmt: skip
+    assert partition_blocks(params, 9) == partition_blocks(params)
+    with pytest.raises(ValueError, match="blocks is 0; a depth in the tree is at lea"):
+        partition_blocks(params, 0)
+
+
 def test_rules_by_function_group_and_freeze():
     rule = {"a": "first", "b": "first", "c": None, "d": "last"}
     table = partition_blocks(

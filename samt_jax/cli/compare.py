@@ -42,8 +42,9 @@ def run(options: Compare) -> int:
       UsageError: What only data and network could show to be wrong; nothing is written
         where it is the first optimizer that shows it.
     """
-    settings = optimizer_settings(options)
-    setting = set_up(options.data, options.network)
+    asked = optimizer_settings(options)
+    setting = set_up(options.data, options.network, options.settings.blocks)
+    settings = {name: setting.complete(name, given) for name, given in asked.items()}
     runs: dict[str, list[Line]] = {}
     summaries: list[dict[str, Any]] = []
     folder, interrupted = None, False

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from samt_jax.blocks import Block, get_block, partition_blocks, visiting_order
-from samt_jax.cli.memory import eta_model_sizes
+from samt_jax.cli.memory import eta_model_sizes, in_units
 from samt_jax.cli.options import Explain
 from samt_jax.cli.training import Setting, set_up
 from samt_jax.cli.values import UsageError
@@ -23,7 +23,9 @@ GRANULARITIES: dict[str, Granularity] = {
     "samt-c": "column",
     "samt-e": "element",
 }
-ENGINE_SETTINGS = ("order", "inner_steps", "num_train", "engine", "frozen")
+ENGINE_SETTINGS = (
+    "blocks", "order", "inner_steps", "num_train", "engine", "frozen",
+)  # fmt: skip
 
 
 def run(options: Explain) -> int:
@@ -38,7 +40,7 @@ def run(options: Explain) -> int:
     Raises:
       UsageError: What only data and network could show to be wrong.
     """
-    setting = set_up(options.data, options.network)
+    setting = set_up(options.data, options.network, options.settings.blocks)
     try:
         explained = explain(options, setting)
     except ValueError as error:
@@ -64,12 +66,13 @@ def explain(options: Explain, setting: Setting) -> dict[str, Any]:
     Raises:
       ValueError: A setting that the network shows to be wrong.
     """
-    given = options.settings.given()
+    given = setting.complete(options.optimizer, options.settings.given())
     problem, key = setting.problem, jax.random.key(0)
     params, _ = jax.eval_shape(problem.init, key)
     batch = jax.tree.map(lambda leaf: leaf[:2], problem.train)
     table = partition_blocks(
         params,
+        setting.block_depth,
         frozen=given.get("frozen", ()),
         value_fn=lambda params: problem.loss_fn(params, batch),
     )
@@ -120,15 +123,15 @@ def _print(explained: dict[str, Any]) -> None:
             " x ".join(str(tuple(factor)) for factor in factors)
             for factors in row["step_sizes"]
         )
-        size = f"{row['eta_model_bytes'] / 2**20:.2f} MiB"
+        size = in_units(row["eta_model_bytes"])
         table.add_row(str(number), row["block"], leaves, heads, size)
     console = Console(file=sys.stdout)
     console.print(table)
     order = explained["order"]
     order = order if isinstance(order, str) else "as given"
     console.print(f"order: {order}; forward order by {explained['ordered_by']}")
-    total = explained["eta_model_bytes"] / 2**20
-    console.print(f"eta models with their optimizers: {total:.2f} MiB in all")
+    total = in_units(explained["eta_model_bytes"])
+    console.print(f"eta models with their optimizers: {total} in all")
     if explained["frozen"]:
         console.print(f"frozen: {', '.join(explained['frozen'])}")
     console.print(f"engine: {explained['engine']}: {explained['engine_reason']}")

@@ -28,6 +28,15 @@ def eta_model_sizes(problem: Problem, make_algorithm: MakeAlgorithm) -> dict[str
     return eta_model_bytes(state)
 
 
+def in_units(num_bytes: int | None) -> str:
+    """A number of bytes in the unit that suits it; `None` is not known."""
+    if num_bytes is None:
+        return "an unknown amount"
+    if num_bytes >= 2**30:
+        return f"{num_bytes / 2**30:,.2f} GiB"
+    return f"{num_bytes / 2**20:.2f} MiB"
+
+
 def print_memory(name: str, problem: Problem, make_algorithm: MakeAlgorithm) -> None:
     """Says what the eta models of a run will take, a seed.
 
@@ -38,7 +47,7 @@ def print_memory(name: str, problem: Problem, make_algorithm: MakeAlgorithm) -> 
     """
     total = sum(eta_model_sizes(problem, make_algorithm).values())
     print(
-        f"note: {name}'s eta models with their optimizers take {total / 2**20:,.1f} "
-        "MiB a seed.",
+        f"note: {name}'s eta models with their optimizers take {in_units(total)} a "
+        "seed.",
         file=sys.stderr,
     )

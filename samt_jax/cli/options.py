@@ -116,6 +116,11 @@ class Settings:
         words("--order", "{forward,backward,random}|BLOCK ...", "forward"),
     ] = None
     """SAMT, DANTE: order of the blocks, or the name of every block once."""
+    blocks: Annotated[
+        int | None,
+        whole_number("--blocks", high=10, default="layers,resnet18:1,vgg11:1"),
+    ] = None
+    """SAMT, DANTE: one block to all layers whose paths share their first parts."""
     frozen: Annotated[tuple[str, ...] | None, words("--frozen", "REGEX ...")] = None
     """SAMT, DANTE: regular expressions of parameters never to change."""
     features: Annotated[

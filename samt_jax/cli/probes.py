@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from samt_jax.base import Batches
 from samt_jax.checkpoint import KEEP
+from samt_jax.cli.memory import in_units
 from samt_jax.loop import state_sha256
 from samt_jax.models import build_model
 from samt_jax.optimizers import make_optimizer
@@ -117,8 +118,8 @@ def probe_space(place: Path) -> Probe:
     return Probe(
         "free space",
         free >= needed,
-        f"{free / 2**20:,.0f} MB in {place}; a checkpoint of SAMT-S on 784-400-10 has "
-        f"{one / 2**20:.1f} MB, and {KEEP + 1} of them are there at times",
+        f"{in_units(free)} in {place}; a checkpoint of SAMT-S on 784-400-10 has "
+        f"{in_units(one)}, and {KEEP + 1} of them are there at times",
         "" if free >= needed else "make room, or name another folder with --out",
     )
 

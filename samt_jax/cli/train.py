@@ -103,8 +103,9 @@ def end(options: Train, folder: Path, summary: dict[str, Any]) -> int:
 
 
 def _prepare(options: Train) -> tuple[Setting, Trainer, dict[str, Any]]:
-    settings, name = options.settings.given(), options.optimizer
-    setting = set_up(options.data, options.network)
+    name = options.optimizer
+    setting = set_up(options.data, options.network, options.settings.blocks)
+    settings = setting.complete(name, options.settings.given())
     trainer = prepare_run(setting, name, settings, options)
     print_notes(setting)
     config = describe(options, setting, trainer) | {"optimizer": name}

@@ -13,14 +13,14 @@ import numpy as np
 from samt_jax.blocks import BlockTable, partition_blocks
 from samt_jax.cli.display import Display, compiling
 from samt_jax.cli.environment import device_label, environment
-from samt_jax.cli.memory import print_memory
+from samt_jax.cli.memory import in_units, print_memory
 from samt_jax.cli.options import Compare, Data, Network, Train, batch_size, num_epochs
 from samt_jax.cli.values import UsageError
 from samt_jax.data import Dataset, load
 from samt_jax.loop import state_sha256
 from samt_jax.metrics import Line, metrics_line
 from samt_jax.models import build_model
-from samt_jax.optimizers import make_optimizer
+from samt_jax.optimizers import find_optimizer, make_optimizer
 from samt_jax.problem import Problem, supervised
 from samt_jax.trainer import Progress, Trainer, prepare
 from samt_jax.training import EpochRecord, Keeping, Stopped
@@ -33,17 +33,26 @@ class Setting(NamedTuple):
     dataset: Dataset
     problem: Problem
     blocks: BlockTable
+    block_depth: int | None
+
+    def complete(self, optimizer: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Adds to an optimizer's settings what the network has it take."""
+        takes_blocks = "blocks" in find_optimizer(optimizer).takes
+        if self.block_depth is None or not takes_blocks:
+            return dict(settings)
+        return dict(settings) | {"blocks": self.block_depth}
 
 
-def set_up(data: Data, network: Network) -> Setting:
+def set_up(data: Data, network: Network, blocks: int | None) -> Setting:
     """Loads the data and builds the network.
 
     Args:
       data: What to train on.
       network: What to train.
+      blocks: How deep in the tree of names a block goes, if that was asked for.
 
     Returns:
-      Both, as a problem, and its layers in forward order.
+      Both, as a problem, and its blocks in forward order.
 
     Raises:
       UsageError: The data are missing or damaged, or the network cannot take them.
@@ -62,10 +71,11 @@ def set_up(data: Data, network: Network) -> Setting:
     except ValueError as error:
         raise _usage_error(error) from error
     batch = jax.tree.map(lambda leaf: leaf[:2], problem.train)
-    blocks = partition_blocks(
-        params, value_fn=lambda params: problem.loss_fn(params, batch)
+    depth = model.blocks if blocks is None else blocks
+    table = partition_blocks(
+        params, depth, value_fn=lambda params: problem.loss_fn(params, batch)
     )
-    return Setting(dataset, problem, blocks)
+    return Setting(dataset, problem, table, depth)
 
 
 def print_notes(setting: Setting) -> None:
@@ -110,7 +120,7 @@ def prepare_run(
     except ValueError as error:
         raise _usage_error(error) from error
     if trainer.order.spec.full_batch:
-        kept, whole = (_in_units(size) for size in trainer.memory)
+        kept, whole = (in_units(size) for size in trainer.memory)
         print(
             f"note: {optimizer} keeps variables for each of the "
             f"{trainer.order.num_examples:,} examples: {kept} from step to step, and "
@@ -276,15 +286,6 @@ def draw(folder: Path, lines: Sequence[Line], title: str, dataset: Dataset) -> N
     curves = plot_curves(lines, metric=dataset.metric, **words)
     save_figure(curves, folder / "curves.png")
     save_figure(plot_step_sizes(lines, **words), folder / "step_sizes.png")
-
-
-def _in_units(num_bytes: int | None) -> str:
-    """A size in the unit that suits it."""
-    if num_bytes is None:
-        return "an unknown amount"
-    return (
-        f"{num_bytes / 1e9:.2f} GB" if num_bytes >= 1e8 else f"{num_bytes / 1e6:.1f} MB"
-    )
 
 
 def _status_of(statuses: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -198,8 +199,12 @@ def test_element_wise_step_sizes_say_their_memory_before_they_take_it(
     )
     for words, steps in zip(said, (dense, factored), strict=True):
         sizes = [4 * (3 * (6 * 64 + 65 * 64 + 65 * 2 * n) + 1) for n in steps]
-        megabytes = f"{sum(sizes) / 2**20:,.1f} MiB a seed"
-        assert f"eta models with their optimizers take {megabytes}" in words
+        size = (
+            f"{sum(sizes) / 2**30:.2f} GiB"
+            if sum(sizes) > 2**30
+            else (f"{sum(sizes) / 2**20:.2f} MiB")
+        )
+        assert f"eta models with their optimizers take {size} a seed" in words
 
 
 def test_run_that_skips_every_visit_of_its_last_epoch_has_diverged():
@@ -240,7 +245,9 @@ def test_a_full_batch_method_says_its_memory_first_and_steps_once_an_epoch(
     assert main(["train", *arguments, "--out", "run"]) == 0
     captured = capsys.readouterr()
     # z_1 (5 numbers an example), z_2 (10), p_2, q_1, u_1: 30 of four bytes.
-    note = "pdadmm keeps variables for each of the 1,293 examples: 0.2 MB from step to"
+    note = (
+        "pdadmm keeps variables for each of the 1,293 examples: 0.15 MiB from step to"
+    )
     assert note in captured.err
     assert captured.err.index(note) < captured.err.index("loss")
     config = json.loads((tmp_path / "run" / "config.json").read_text())
@@ -293,11 +300,26 @@ def test_explain_lists_twelve_layers_in_forward_order(capsys):
 
 
 def test_metrics_stand_in_forward_order():
-    setting = training.set_up(Data(), Network(hidden=tuple([2] * 11)))
+    setting = training.set_up(Data(), Network(hidden=tuple([2] * 11)), None)
     shuffled = {name: [1.0] for name in sorted(setting.blocks.names)}
     assert list(shuffled)[1:3] == ["Dense_1", "Dense_10"]
     ordered = in_forward_order(shuffled, setting.blocks.names)
     assert list(ordered) == [f"Dense_{i}" for i in range(12)]
+
+
+def test_a_residual_block_is_one_block_unless_asked_otherwise(capsys):
+    def explained(*arguments: str) -> list[dict[str, Any]]:
+        assert main(["explain", "--model", "resnet18", *arguments, "--json"]) == 0
+        return object_on(capsys.readouterr().out)["blocks"]
+
+    usual, deeper = explained(), explained("--blocks", "2")
+    assert [block["block"] for block in usual] == [f"Layer_{i}" for i in range(10)]
+    names = [block["block"] for block in deeper]
+    assert names[2:6] == [f"Layer_{i}/Layer_{j}" for i in (1, 2) for j in (0, 1)]
+    usual_size, deeper_size = (
+        sum(block["parameters"] for block in blocks) for blocks in (usual, deeper)
+    )
+    assert usual_size == deeper_size
 
 
 @pytest.mark.parametrize(
