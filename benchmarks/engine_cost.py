@@ -24,6 +24,7 @@ def report() -> None:
     shallow = [n for n in _networks(cells) if not n.endswith("-layers")]
     _print_costs(cells, shallow)
     _print_depths(cells, [n for n in _networks(cells) if n not in shallow])
+    _print_checkpoint()
 
 
 def _print_costs(cells: dict[tuple, Line], networks: list[str]) -> None:
@@ -64,10 +65,26 @@ def _networks(cells: dict[tuple, Line]) -> list[str]:
 
 
 def _last_lines() -> dict[tuple, Line]:
-    lines = [json.loads(line) for line in RESULTS.read_text().splitlines()]
+    lines = _lines()
     return {
-        (line["network"], *(line[field] for field in FIELDS)): line for line in lines
+        (line["network"], *(line[field] for field in FIELDS)): line
+        for line in lines
+        if "network" in line
     }
+
+
+def _print_checkpoint() -> None:
+    for line in [line for line in _lines() if "checkpoint" in line][-1:]:
+        low, high = line["save_ms_quartiles"]
+        print(
+            f"\nA checkpoint of {line['checkpoint']}: {line['save_ms']:.0f} ms "
+            f"(quartiles {low:.0f} and {high:.0f}), restored in "
+            f"{line['restore_ms']:.0f} ms."
+        )
+
+
+def _lines() -> list[Line]:
+    return [json.loads(line) for line in RESULTS.read_text().splitlines()]
 
 
 if __name__ == "__main__":

@@ -61,7 +61,8 @@ def unpack(arrays: Mapping[str, np.ndarray], like: Sequence[Any]) -> list[Any]:
       KeyError: An array is missing.
       TypeError: One is too short.
     """
-    leaves, place = [], 0
+    leaves: list[np.ndarray | jax.Array] = []
+    place = 0
     together = arrays.get(_TOGETHER, np.zeros(0, np.uint8)).tobytes()
     for i, template in enumerate(like):
         if _is_small(template):

@@ -45,14 +45,15 @@ class Method(NamedTuple):
       name: `"adam"`, `"sgd"`, or a granularity, `"SAMT-S"` to `"SAMT-E"`.
       reading: SAMT: where the meta-batch comes from.
       engine: SAMT: which engine.
-      option: SAMT: `""`, `"momentum"` (as direction) or `"bfloat16"` (activations).
+      option: SAMT: `""`, `"momentum"` (as direction), `"bfloat16"` (activations) or
+        `"unguarded"` (without the checks for what is not finite).
       framework: `"jax"` or `"torch"`.
     """
 
     name: str
     reading: MetaBatch | None = None
     engine: Engine | None = None
-    option: Literal["", "momentum", "bfloat16"] = ""
+    option: Literal["", "momentum", "bfloat16", "unguarded"] = ""
     framework: Literal["jax", "torch"] = "jax"
 
 
@@ -72,14 +73,23 @@ def networks(quick: bool) -> dict[Network, tuple[Method, ...]]:
     """
     adam, torch = Method(BASELINE), _torch_methods()
     if quick:
-        methods = (adam, *_chain_methods("S"), _general("S", "strided"), *torch)
+        methods = (
+            adam,
+            *_chain_methods("S"),
+            Method("SAMT-S", "next", "chain", "unguarded"),
+            _general("S", "strided"),
+            *torch,
+        )
         return {_mlp(width, steps=150): methods for width in (100, 400, 800)}
     wide = (
         adam,
         Method("sgd"),
         *(m for g in GRANULARITIES for m in _chain_methods(g)),
         *(_general(g, r) for g in GRANULARITIES for r in READINGS[:2]),
-        *(Method("SAMT-S", "next", "chain", o) for o in ("momentum", "bfloat16")),
+        *(
+            Method("SAMT-S", "next", "chain", option)
+            for option in ("momentum", "bfloat16", "unguarded")
+        ),
         *torch,
     )
     deeper = (adam, *_chain_methods("S"), _general("S", "strided"), *torch)

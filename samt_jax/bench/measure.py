@@ -4,6 +4,7 @@ Every cell of a network is compiled, run once to warm up, and then measured roun
 round, so that what changes on the machine meanwhile meets all of them.
 """
 
+import contextlib
 import functools
 import importlib.util
 import os
@@ -21,6 +22,7 @@ from jaxtyping import Array, PyTree
 
 from samt_jax.base import ONE_BATCH, Algorithm, Batch, LossFn, Params, from_optax
 from samt_jax.bench.cells import BASELINE, GRANULARITIES, Method, Network
+from samt_jax.bench.safety import no_guards
 from samt_jax.data_order import StepIndices, data_order, gather_batches, step_indices
 from samt_jax.engine import samt_algorithm
 from samt_jax.models import build_model
@@ -167,7 +169,9 @@ def _jax_subject(network: Network, method: Method, dataset: Any) -> Subject:
     carry = jax.tree.map(jnp.array, (params, state))
     started = time.perf_counter()
     epoch = jax.jit(functools.partial(_epoch, algorithm), donate_argnums=0)
-    lowered = epoch.lower(carry, problem.train, indices)
+    guards = no_guards() if method.option == "unguarded" else contextlib.nullcontext()
+    with guards:
+        lowered = epoch.lower(carry, problem.train, indices)
     traced = time.perf_counter()
     compiled = lowered.compile()
     facts = {

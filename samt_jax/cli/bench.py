@@ -14,12 +14,15 @@ from rich.table import Table
 
 from samt_jax.bench.cells import Method, Network, networks
 from samt_jax.bench.measure import measure_network
+from samt_jax.bench.safety import measure_checkpoint
 from samt_jax.cli.environment import environment
 from samt_jax.cli.options import Bench
 from samt_jax.data import DataError, load
 from samt_jax.runs import append_line, to_json
 
 Line = dict[str, Any]
+# The network whose checkpoint is measured.
+PAPERS = "784-400-10"
 NUM_RANDOM, IMAGE, NUM_CLASSES = 10_000, (28, 28, 1), 10
 
 
@@ -55,10 +58,16 @@ def run(options: Bench) -> int:
         words.print(_sentence(line), highlight=False)
         if options.out is not None:
             append_line(options.out, line | about)
+    saved = None
+    if any(network.name == PAPERS for network in chosen):
+        saved = measure_checkpoint(dataset, pathlib.Path.cwd())
+        words.print(_checkpoint_sentence(saved), highlight=False)
+        if options.out is not None:
+            append_line(options.out, saved | about)
     if options.json:
-        print(to_json({"environment": about, "cells": lines}))
+        print(to_json({"environment": about, "cells": lines, "checkpoint": saved}))
     else:
-        _print(lines)
+        _print(lines, saved)
     return 0
 
 
@@ -118,7 +127,16 @@ def _sentence(line: Line) -> str:
     )
 
 
-def _print(lines: list[Line]) -> None:
+def _checkpoint_sentence(saved: Line) -> str:
+    low, high = saved["save_ms_quartiles"]
+    return (
+        f"a checkpoint of {saved['checkpoint']}, {saved['bytes'] / 2**20:.1f} MiB: "
+        f"{saved['save_ms']:.0f} ms (quartiles {low:.0f} and {high:.0f}), restored in "
+        f"{saved['restore_ms']:.0f} ms"
+    )
+
+
+def _print(lines: list[Line], saved: Line | None) -> None:
     for network in dict.fromkeys(line["network"] for line in lines):
         table = Table(
             "method", "µs a step", "in Adam's", "spread", "compile s", "MFLOP a step",
@@ -137,6 +155,8 @@ def _print(lines: list[Line]) -> None:
                 f"{100 * statistics.median(line['foreign_load']):.0f} %",
             )
         Console(file=sys.stdout).print(table)
+    if saved is not None:
+        print(_checkpoint_sentence(saved))
 
 
 def _number(line: Line, key: str, unit: float, form: str, suffix: str = "") -> str:

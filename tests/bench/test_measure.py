@@ -88,6 +88,26 @@ def test_the_command_prints_one_object_and_appends_the_lines(
     assert "784-8-10" in capsys.readouterr().out
 
 
+def test_the_command_measures_a_checkpoint_where_it_is_the_papers_network(
+    tmp_path, capsys, monkeypatch, lines
+):
+    network = TINY._replace(name=command.PAPERS)
+    monkeypatch.setattr(command, "networks", lambda quick: {network: METHODS})
+    monkeypatch.setattr(command, "measure_network", lambda *args, **kwargs: lines)
+    monkeypatch.setattr(command, "_data", lambda options: (random_images(), "random"))
+    monkeypatch.chdir(tmp_path)
+    assert main(["bench", "--json", "--out", "lines.jsonl"]) == 0
+    saved = json.loads(capsys.readouterr().out)["checkpoint"]
+    # The weights and their momentum, two eta models with Adam's moments; besides
+    # these, what the chain engine carries from sweep to sweep.
+    eta_model = 6 * 64 + 65 * 64 + 65 * 2
+    num_floats = 2 * (785 * 400 + 401 * 10) + 2 * 3 * eta_model
+    assert 4 * num_floats < saved["bytes"] < 4.2 * num_floats
+    assert 0 < saved["restore_ms"] and 0 < saved["save_ms"]
+    assert read_lines(tmp_path / "lines.jsonl")[-1]["save_ms"] == saved["save_ms"]
+    assert [path.name for path in tmp_path.iterdir()] == ["lines.jsonl"]
+
+
 def test_a_network_that_is_none_is_refused_with_those_that_are(capsys):
     assert main(["bench", "--networks", "784-1-10"]) == 2
     assert "each is one of 784-100-10, " in capsys.readouterr().err
