@@ -80,7 +80,7 @@ def networks(quick: bool) -> dict[Network, tuple[Method, ...]]:
             _general("S", "strided"),
             *torch,
         )
-        return {_mlp(width, steps=150): methods for width in (100, 400, 800)}
+        return {_mlp(width, steps=110): methods for width in (100, 400, 800)}
     wide = (
         adam,
         Method("sgd"),

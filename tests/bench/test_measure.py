@@ -103,7 +103,7 @@ def test_the_command_measures_a_checkpoint_where_it_is_the_papers_network(
     eta_model = 6 * 64 + 65 * 64 + 65 * 2
     num_floats = 2 * (785 * 400 + 401 * 10) + 2 * 3 * eta_model
     assert 4 * num_floats < saved["bytes"] < 4.2 * num_floats
-    assert 0 < saved["restore_ms"] and 0 < saved["save_ms"]
+    assert saved["restore_ms"] > 0 and saved["save_ms"] > 0
     assert read_lines(tmp_path / "lines.jsonl")[-1]["save_ms"] == saved["save_ms"]
     assert [path.name for path in tmp_path.iterdir()] == ["lines.jsonl"]
 
