@@ -119,23 +119,29 @@ def run(*only: str) -> None:
             print(name, dataset, width, line["test_accuracy"][-1], file=sys.stderr)
 
 
-def report() -> None:
-    """Prints the table: final and best test accuracy beside the paper's, in %."""
-    print(
+def table() -> str:
+    """Final and best test accuracy beside the paper's, in %."""
+    rows = [
         "| data | method | h | last | best (at) | the paper's | s an iteration |\n"
         "| --- | --- | --- | --- | --- | --- | --- |"
-    )
+    ]
     for line in sorted(
         _lines(), key=lambda line: (line["dataset"], line["method"], line["hidden"])
     ):
         test = [100 * accuracy for accuracy in line["test_accuracy"]]
         of_paper = PAPER.get((line["dataset"], line["method"].split(",")[0]), {})
-        print(
+        rows.append(
             f"| {line['dataset']} | {line['method']} | {line['hidden']} "
             f"| {test[-1]:.2f} | {max(test):.2f} ({test.index(max(test)) + 1}) "
             f"| {of_paper.get(line['hidden'], '')} "
             f"| {line['train_seconds'] / line['iterations']:.2f} |"
         )
+    return "\n".join(rows) + "\n"
+
+
+def report() -> None:
+    """Prints the table."""
+    print(table())
 
 
 def _problem(dataset: str, width: int, start: Start) -> Problem:

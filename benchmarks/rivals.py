@@ -29,13 +29,17 @@ RESULTS = Path(__file__).parent / "results" / "rivals.jsonl"
 FRESH = {"num_train": 10}
 
 # The paper's direction; SAMT's own default is momentum.
-PLAIN = {"direction": "gradient", "proposal_max": 0.5}
+PLAIN = {"direction": "gradient"}
 
 METHODS = (
     Method("SGD", "sgd"),
     Method("Adam", "adam"),
     Method("SGD-HD", "sgd-hd"),
     Method("DANTE", "dante", FRESH),
+    Method("SAMT-S", "samt-s", proposal_ratio=3.0),
+    Method("SAMT-E", "samt-e", proposal_ratio=3.0),
+    Method("SAMT-S, gradient", "samt-s", PLAIN, rate=0.2, proposal_ratio=2.5),
+    Method("SAMT-E, gradient", "samt-e", PLAIN, rate=0.2, proposal_ratio=2.5),
     Method("SGD-HD, multiplicative", "sgd-hd", {"rule": "multiplicative"}),
     Method("Adam-HD", "adam-hd"),
     Method("momentum", "momentum"),
@@ -55,12 +59,8 @@ METHODS = (
     Method("SGD, cosine", "sgd", {"schedule": "cosine"}),
     Method("momentum, cosine", "momentum", {"schedule": "cosine"}),
     Method("Adam, cosine", "adam", {"schedule": "cosine"}),
-    Method("SAMT-S", "samt-s"),
-    Method("SAMT-E", "samt-e"),
-    Method("SAMT-S, gradient", "samt-s", PLAIN, rate=0.2),
-    Method("SAMT-E, gradient", "samt-e", PLAIN, rate=0.2),
-    Method("SAMT-R", "samt-r"),
-    Method("SAMT-C", "samt-c"),
+    Method("SAMT-R", "samt-r", proposal_ratio=3.0),
+    Method("SAMT-C", "samt-c", proposal_ratio=3.0),
 )
 
 # Hypergradient descent by (α_0, κ): without κ, which is SGD; with the default κ of its
@@ -78,6 +78,11 @@ HD_METHODS = tuple(
         is_tuned=False,
     )
     for rate, kappa in _HD_SETTINGS
+)
+NAMES = tuple(
+    f"{dataset} {width}"
+    for dataset in ("fashion_mnist", "mnist")
+    for width in (100, 400)
 )
 HD_PROBLEM = "fashion_mnist 100"
 # The paper's name of a method, where it has it.
@@ -101,9 +106,9 @@ def run(problem_names: Sequence[str], method_names: Sequence[str]) -> None:
 def report() -> None:
     """Prints the summary of all problems, a table a problem, and HD's settings."""
     lines = lines_of(RESULTS)
-    print_summary(METHODS, PROBLEMS, lines, IN_PAPER)
-    for problem in PROBLEMS.values():
-        print_problem(METHODS, problem, lines)
+    print_summary(METHODS, NAMES, lines, IN_PAPER)
+    for name in NAMES:
+        print_problem(METHODS, PROBLEMS[name], lines)
     print_problem(HD_METHODS, PROBLEMS[HD_PROBLEM], lines)
     print_rates(HD_METHODS, HD_PROBLEM, lines)
 
@@ -113,7 +118,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.rivals")
     parser.add_argument("command", choices=("run", "time", "report"))
     names = [method.name for method in (*METHODS, *HD_METHODS)]
-    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=PROBLEMS)
+    parser.add_argument("--problems", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--methods", nargs="+", choices=names, default=names)
     options = parser.parse_args()
     if options.command == "run":

@@ -16,7 +16,7 @@ from benchmarks.trials import SEEDS, Line, Method, is_of
 
 def print_summary(
     methods: Sequence[Method],
-    problems: Mapping[str, Benchmark],
+    problems: Sequence[str],
     lines: Sequence[Line],
     in_paper: Mapping[str, str],
 ) -> None:
@@ -24,7 +24,7 @@ def print_summary(
 
     Args:
       methods: The rows.
-      problems: The columns, by name.
+      problems: The columns: names of problems.
       lines: All lines.
       in_paper: The paper's name of a method, where it differs.
     """
@@ -46,7 +46,7 @@ def print_summary(
 
 
 def _with_paper(cell: str, problem: str, method: str) -> str:
-    known = paper.ACCURACY.get(problem, {}).get(method)
+    known = paper.NUMBERS.get(problem, {}).get(method)
     return cell if known is None else f"{cell} (paper: {known:.2f})"
 
 

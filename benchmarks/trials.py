@@ -3,7 +3,8 @@
 A method is tuned on its problem's `tuned_on`: at three multiples of its learning rate,
 and, as long as the best lies at the edge of what was tried, one step beyond it, twice
 at most. A trial is one run under a seed that no final run has, judged by its mean
-validation accuracy over the last `LAST_EPOCHS` epochs; one that diverged is the worst.
+validation accuracy (or error) over the last `LAST_EPOCHS` epochs; one that diverged is
+the worst.
 The test set is not even given to the loop. The final runs, one a seed, measure
 validation and test accuracy after every epoch. Every run, diverged or not, is one JSON
 line; a run that has its line is not repeated.
@@ -49,6 +50,7 @@ class Method(NamedTuple):
       settings: What is fixed.
       rate: Middle of the learning rates to try; by default the library's default.
       is_tuned: Whether the learning rate is; otherwise `settings` are all there is.
+      proposal_ratio: SAMT: the end of the proposal's range, in learning rates.
     """
 
     name: str
@@ -56,11 +58,16 @@ class Method(NamedTuple):
     settings: Settings = {}  # noqa: RUF012 - a NamedTuple's default, never changed.
     rate: float | None = None
     is_tuned: bool = True
+    proposal_ratio: float | None = None
 
     def trial(self, index: int) -> Settings:
         """The settings of a tuning trial, by its index in `FACTORS`."""
-        rate = self.rate or OPTIMIZERS[self.optimizer].learning_rate
-        return {"learning_rate": float(f"{FACTORS[index] * rate:.3g}")} | self.settings
+        middle = self.rate or OPTIMIZERS[self.optimizer].learning_rate
+        rates = {"learning_rate": float(f"{FACTORS[index] * middle:.3g}")}
+        if self.proposal_ratio is not None:
+            end = self.proposal_ratio * rates["learning_rate"]
+            rates["proposal_max"] = float(f"{end:.3g}")
+        return rates | self.settings
 
 
 def run_method(method: Method, benchmark: Benchmark, path: Path) -> None:
@@ -146,9 +153,11 @@ def chosen_settings(
 
 
 def validation_score(line: Line) -> float:
-    """What a trial is chosen by; the worst is one that diverged."""
+    """What a trial is chosen by, the more the better; least is one that diverged."""
     if line["status"] == "diverged":
         return -np.inf
+    if "validation_rmse" in line:
+        return -float(np.mean(line["validation_rmse"][-LAST_EPOCHS:]))
     return float(np.mean(line["validation_accuracy"][-LAST_EPOCHS:]))
 
 
@@ -213,6 +222,7 @@ def run_seeds(
         )
     )
     per_step = gradients_per_step(method.optimizer, settings, benchmark.num_blocks)
+    metric = benchmark.metric
     common = {
         "problem": benchmark.name,
         "method": method.name,
@@ -222,19 +232,19 @@ def run_seeds(
         "steps": records[-1].step,
         "gradient_evaluations": records[-1].step * per_step,
     }
-    measured = [_measured(records, index) for index in range(len(seeds))]
+    measured = [_measured(records, index, metric) for index in range(len(seeds))]
     return [
         common | {"seed": seed} | line | origin
         for seed, line in zip(seeds, measured, strict=True)
     ]
 
 
-def _measured(records: Sequence[EpochRecord], index: int) -> Line:
+def _measured(records: Sequence[EpochRecord], index: int, metric: str) -> Line:
     """What a run's line says of its course; the run is one of several seeds."""
     num_seeds = len(records[-1].status)
-    accuracies = {
-        f"{part}_accuracy": [
-            round(float(record.evaluation[part]["accuracy"][index]), 6)
+    results = {
+        f"{part}_{metric}": [
+            round(float(record.evaluation[part][metric][index]), 6)
             for record in records
         ]
         for part in records[-1].evaluation
@@ -242,7 +252,7 @@ def _measured(records: Sequence[EpochRecord], index: int) -> Line:
     return {
         "status": records[-1].status[index],
         "train_loss": [float(r.metrics.info.value[index]) for r in records],
-        **accuracies,
+        **results,
         "rates": _rates(records, index),
         "train_seconds": [round(r.train_seconds / num_seeds, 3) for r in records],
         "compile_seconds": round(records[-1].compile_seconds, 3),

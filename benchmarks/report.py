@@ -1,0 +1,238 @@
+"""`benchmarks/REPORT.md`, made of the committed lines and of nothing else.
+
+python -m benchmarks.reproduce report
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import layerwise_rivals, paper
+from benchmarks.claims import (
+    CLAIMS,
+    LEVEL,
+    STEADY,
+    Outcome,
+    compare,
+    half_ranges,
+    steady_verdict,
+    verdict,
+)
+from benchmarks.experiments import EXPERIMENTS, Experiment
+from benchmarks.problems import PROBLEMS
+from benchmarks.trials import Line, Method, lines_of
+from samt_jax.plots import plot_comparison, save_figure
+
+HOME = Path(__file__).parent
+REPORT, PICTURES = HOME / "REPORT.md", HOME / "pictures"
+IN_PAPER = {
+    "DANTE": "DANTE", "SGD-HD": "HD", "SGD": "SGD", "Adam": "Adam",
+    "SAMT-S, gradient": "SAMT-S", "SAMT-E, gradient": "SAMT-E",
+}  # fmt: skip
+
+_HEAD = f"""# The paper, reproduced
+
+Made by `python -m benchmarks.reproduce report` of the lines in `benchmarks/results/`;
+each table names the command that makes its runs. Accuracies are in % on the test set
+after the last epoch, mean ± standard deviation over seeds; a diverged run counts with
+what it ended with, and is counted beside. Settings were chosen on the validation
+split, with one budget for all (`benchmarks/trials.py`). The paper's numbers, in
+brackets, are single runs of an unknown number of epochs. "SAMT-S, gradient" is the
+paper's method; "SAMT-S" has this library's defaults, with momentum as direction.
+
+## Verdicts
+
+By one rule (`benchmarks/claims.py`): a claim is a list of comparisons between methods,
+each decided by a t-test at the {100 * LEVEL:g} % level on differences of runs with the
+same seed. Three seeds find only large differences: "open" is the usual answer to a
+small one.
+"""
+
+
+def write_report() -> None:
+    """Writes the report and its pictures."""
+    lines = _all_lines()
+    parts = [_HEAD, _verdicts(lines)]
+    for name, experiment in EXPERIMENTS.items():
+        own = lines_of(experiment.path)
+        title = f"## {experiment.title} ({experiment.number})"
+        if not any(_runs(own, m, p) for m in experiment.methods
+                   for p in experiment.problems):  # fmt: skip
+            parts.append(f"{title}\n\nNot run yet.\n")
+            continue
+        parts.append(
+            f"{title}\n\n`python -m benchmarks.reproduce {name}`. "
+            f"{experiment.note}\n\n{experiment_table(experiment, own)}"
+        )
+        parts += _pictures(name, experiment, own)
+        if any(PROBLEMS[problem].target for problem in experiment.problems):
+            parts.append(_to_targets(experiment, own))
+    parts.append("## Table 3 (E13)\n\n`python -m benchmarks.layerwise_rivals run`, one "
+                 f"seed.\n\n{layerwise_rivals.table()}")  # fmt: skip
+    REPORT.write_text("\n".join(parts))
+
+
+def experiment_table(experiment: Experiment, lines: Sequence[Line]) -> str:
+    """A row a method, a column a problem, and what is missing.
+
+    Args:
+      experiment: The experiment.
+      lines: The lines of its file.
+
+    Returns:
+      The table in Markdown.
+    """
+    head = "| method | " + " | ".join(experiment.problems) + " |"
+    rows = [head, "| --- |" + " --- |" * len(experiment.problems)]
+    missing = []
+    for method in experiment.methods:
+        cells = []
+        for problem in experiment.problems:
+            runs = _runs(lines, method, problem)
+            cells.append(_cell(runs, problem, method.name))
+            if not runs:
+                missing.append(f"{method.name} on {problem}")
+        if any(cells):
+            rows.append(f"| {method.name} | " + " | ".join(cells) + " |")
+    words = f"\nNot run: {'; '.join(missing)}.\n" if missing else ""
+    return "\n".join(rows) + "\n" + words
+
+
+def _runs(lines: Iterable[Line], method: Method, problem: str) -> list[Line]:
+    key = (method.name, problem, "final")
+    return [
+        line
+        for line in lines
+        if (line["method"], line["problem"], line["phase"]) == key
+    ]
+
+
+def _cell(runs: Sequence[Line], problem: str, method: str) -> str:
+    if not runs:
+        return ""
+    metric = PROBLEMS[problem].metric
+    scale, digits = (100, 2) if metric == "accuracy" else (1, 4)
+    values = scale * np.array([run[f"test_{metric}"][-1] for run in runs])
+    cell = f"{np.mean(values):.{digits}f}"
+    if len(values) > 1:
+        cell += f" ± {np.std(values, ddof=1):.{digits}f}"
+    if diverged := sum(run["status"] == "diverged" for run in runs):
+        cell += f" ({diverged} of {len(runs)} diverged)"
+    known = paper.NUMBERS.get(problem, {}).get(IN_PAPER.get(method, ""))
+    return cell if known is None else f"{cell} [{known:.{digits}f}]"
+
+
+def _verdicts(lines: Sequence[Line]) -> str:
+    rows = ["| claim | | verdict | yes, open, no | largest differences |",
+            "| --- | --- | --- | --- | --- |"]  # fmt: skip
+    for claim in CLAIMS:
+        outcomes = [compare(comparison, lines) for comparison in claim.comparisons]
+        cells = (claim.number, claim.words, verdict(outcomes), _counts(outcomes),
+                 _largest(outcomes))  # fmt: skip
+        rows.append(f"| {' | '.join(cells)} |")
+    for steady in STEADY:
+        found = half_ranges(steady, lines)
+        ranges = "; ".join(f"{p}: ± {each:.2f}" for p, each in found.items())
+        rows.append(f"| {steady.number} | {steady.words} "
+                    f"| {steady_verdict(steady, found)} | | {ranges} |")  # fmt: skip
+    return "\n".join(rows) + "\n"
+
+
+def _counts(outcomes: Sequence[Outcome | None]) -> str:
+    says = [outcome.says for outcome in outcomes if outcome is not None]
+    return ", ".join(str(says.count(word)) for word in ("yes", "open", "no"))
+
+
+def _largest(outcomes: Sequence[Outcome | None]) -> str:
+    """The comparisons with the largest differences, for and against."""
+    found = sorted(
+        (outcome for outcome in outcomes if outcome is not None),
+        key=lambda outcome: outcome.difference,
+    )
+    chosen = found[-1:] + (found[:1] if len(found) > 1 else [])
+    return "; ".join(
+        f"{c.quantity} of {c.more} minus {c.less}, {c.problem}: "
+        f"{outcome.difference:+.2f} ± {outcome.error:.2f}"
+        for outcome in chosen
+        for c in [outcome.comparison]
+    )
+
+
+def _to_targets(experiment: Experiment, lines: Sequence[Line]) -> str:
+    """What each method spends until the problem's validation accuracy is reached."""
+    rows = ["To a fixed validation accuracy (E16): epochs, updates of each weight, "
+            "gradients of a batch's loss; means over the seeds that reach it.\n",
+            "| method | " + " | ".join(
+                f"{p}: {100 * PROBLEMS[p].target:g} %" for p in experiment.problems
+            ) + " |",
+            "| --- |" + " --- |" * len(experiment.problems)]  # fmt: skip
+    for method in experiment.methods:
+        cells = [_to_target(_runs(lines, method, problem), PROBLEMS[problem].target)
+                 for problem in experiment.problems]  # fmt: skip
+        if any(cells):
+            rows.append(f"| {method.name} | " + " | ".join(cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def _to_target(runs: Sequence[Line], target: float) -> str:
+    spent = []
+    for run in runs:
+        reached = np.array(run["validation_accuracy"]) >= target
+        if reached.any():
+            share = (np.argmax(reached) + 1) / run["epochs"]
+            # DANTE takes several steps on a layer before the next.
+            visits = run["settings"].get("num_updates", 5)
+            updates = run["steps"] * (visits if run["optimizer"] == "dante" else 1)
+            spent.append((share * run["epochs"], share * updates,
+                          share * run["gradient_evaluations"]))  # fmt: skip
+    if not spent:
+        return "never" if runs else ""
+    epochs, updates, gradients = np.mean(spent, axis=0)
+    note = "" if len(spent) == len(runs) else f" ({len(spent)} of {len(runs)})"
+    return f"{epochs:.1f}, {updates:,.0f}, {gradients:,.0f}{note}"
+
+
+def _pictures(name: str, experiment: Experiment, lines: Sequence[Line]) -> list[str]:
+    """Curves of up to six methods on the narrowest and the widest network."""
+    texts = []
+    for problem in dict.fromkeys((experiment.problems[0], experiment.problems[-1])):
+        found = {m.name: _runs(lines, m, problem) for m in experiment.methods[:6]}
+        shown = {n: _as_metrics(runs, problem) for n, runs in found.items() if runs}
+        if len(shown) < 2:
+            continue
+        device = next(runs[0]["device"] for runs in found.values() if runs)
+        figure = plot_comparison(
+            shown,
+            metric=PROBLEMS[problem].metric,
+            gradients_per_step={
+                name: runs[0]["gradient_evaluations"] / runs[0]["steps"]
+                for name, runs in found.items()
+                if runs
+            },
+            title=problem,
+            device=device,
+        )
+        path = PICTURES / f"{name}-{problem.replace(' ', '-')}.png"
+        save_figure(figure, path)
+        texts.append(f"![{problem}, over epochs](pictures/{path.name})\n")
+    return texts
+
+
+def _as_metrics(runs: Sequence[Line], problem: str) -> list[Line]:
+    """Lines as a run folder has them, an epoch each, one number a seed."""
+    metric, epochs = f"test_{PROBLEMS[problem].metric}", len(runs[0]["train_seconds"])
+    return [
+        {
+            "epoch": epoch + 1,
+            "step": runs[0]["steps"] * (epoch + 1) / epochs,
+            "train_seconds": sum(run["train_seconds"][epoch] for run in runs),
+            metric: [run[metric][epoch] for run in runs],
+        }
+        for epoch in range(epochs)
+    ]
+
+
+def _all_lines() -> list[Line]:
+    paths = {experiment.path for experiment in EXPERIMENTS.values()}
+    return [line for path in sorted(paths) for line in lines_of(path)]

@@ -1,0 +1,68 @@
+"""The paper's tables and figures, one command each.
+
+    python -m benchmarks.reproduce list
+    python -m benchmarks.reproduce table2
+    python -m benchmarks.reproduce table2 --quick
+    python -m benchmarks.reproduce report
+
+What stands in the results is not run again, so that a run can be stopped and taken up.
+`--quick` tries the experiment out in minutes: two epochs of the narrowest network each,
+into a file of its own below `runs/`, and prints what came of it; nothing of it goes
+into the report, `benchmarks/REPORT.md`, which is made of the committed lines.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.experiments import EXPERIMENTS, Experiment
+from benchmarks.problems import PROBLEMS
+from benchmarks.report import REPORT, experiment_table, write_report
+from benchmarks.trials import lines_of, run_method
+
+QUICK = Path("runs") / "reproduce-quick.jsonl"
+QUICK_EPOCHS = 2
+
+
+def run(name: str, *, quick: bool) -> None:
+    """Makes the runs of an experiment that have no line yet, and prints its table."""
+    experiment = _small(EXPERIMENTS[name]) if quick else EXPERIMENTS[name]
+    problems = [PROBLEMS[problem] for problem in experiment.problems]
+    if quick:
+        problems = [problem._replace(epochs=QUICK_EPOCHS) for problem in problems]
+        experiment.path.parent.mkdir(exist_ok=True)
+    started = time.monotonic()
+    for benchmark in problems:
+        for method in experiment.methods:
+            run_method(method, benchmark, experiment.path)
+    minutes = (time.monotonic() - started) / 60
+    print(f"{name}: {minutes:.1f} minutes, at most {experiment.minutes} were meant.",
+          file=sys.stderr)  # fmt: skip
+    print(experiment_table(experiment, lines_of(experiment.path)))
+
+
+def _small(experiment: Experiment) -> Experiment:
+    """The narrowest network alone, and its lines in a file of their own."""
+    narrowest = [p for p in experiment.problems if not p.endswith(("400", "800"))]
+    return experiment._replace(problems=tuple(narrowest), path=QUICK)
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.reproduce")
+    parser.add_argument("what", choices=(*EXPERIMENTS, "list", "report"))
+    parser.add_argument("--quick", action="store_true")
+    options = parser.parse_args()
+    if options.what == "list":
+        for name, experiment in EXPERIMENTS.items():
+            print(f"{name:14}{experiment.title:20}up to {experiment.minutes} minutes")
+    elif options.what == "report":
+        write_report()
+        print(REPORT)
+    else:
+        run(options.what, quick=options.quick)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""The report: one rule for all verdicts; what is compared is what is run."""
+
+import numpy as np
+import pytest
+
+from benchmarks import report, reproduce
+from benchmarks.claims import CLAIMS, Comparison, compare, verdict
+from benchmarks.experiments import EXPERIMENTS
+from benchmarks.problems import PROBLEMS
+from benchmarks.trials import Method
+from samt_jax.runs import append_line
+
+MORE = Comparison("final", "mnist 100", "A", "B")
+
+
+def line(method, seed, *accuracies, status="finished"):
+    return {
+        "phase": "final", "problem": "mnist 100", "method": method, "seed": seed,
+        "status": status, "test_accuracy": accuracies, "steps": 20,
+        "validation_accuracy": accuracies, "train_seconds": [1.0] * len(accuracies),
+        "gradient_evaluations": 40, "device": "cpu",
+    }  # fmt: skip
+
+
+def runs(method, *finals):
+    return [line(method, seed, 0.5, final) for seed, final in enumerate(finals)]
+
+
+@pytest.mark.parametrize(
+    ("finals", "says"),
+    [
+        ((0.91, 0.92, 0.93), "yes"),
+        ((0.71, 0.72, 0.73), "no"),
+        ((0.90, 0.78, 0.83), "open"),
+        ((0.81, 0.82, 0.83), "open"),
+    ],
+)
+def test_a_comparison_is_decided_by_differences_of_runs_with_the_same_seed(
+    finals, says
+):
+    # A seed's luck is shared: the accuracies themselves overlap.
+    outcome = compare(MORE, runs("A", *finals) + runs("B", 0.81, 0.82, 0.83))
+    differences = 100 * (np.array(finals) - (0.81, 0.82, 0.83))
+    assert outcome.says == says
+    assert outcome.difference == pytest.approx(differences.mean())
+    assert outcome.error == pytest.approx(differences.std(ddof=1) / 3**0.5)
+
+
+def test_runs_of_other_seeds_problems_and_phases_are_not_compared():
+    lines = runs("A", 0.9, 0.91)
+    others = [line("B", seed, 0.1) for seed in (1, 2, 3)]
+    assert compare(MORE, lines + others) is None
+    tuning = [each | {"phase": "tuning"} for each in runs("B", 0.1, 0.1)]
+    elsewhere = [each | {"problem": "mnist 400"} for each in runs("B", 0.1, 0.1)]
+    assert compare(MORE, lines + tuning + elsewhere) is None
+
+
+@pytest.mark.parametrize(
+    ("quantity", "more", "less"),
+    [
+        ("early", (0.8, 0.7, 0.7), (0.7, 0.9, 0.9)),
+        ("fluctuation", (0.5, 0.9, 0.7, 0.9), (0.1, 0.9, 0.8, 0.9)),
+        ("fall", (0.95, 0.9, 0.8), (0.1, 0.9, 0.85)),
+    ],
+)
+def test_quantities_of_a_curve(quantity, more, less):
+    comparison = MORE._replace(quantity=quantity)
+    lines = [
+        line(method, seed, *(each + 0.001 * seed * i for i, each in enumerate(curve)))
+        for method, curve in (("A", more), ("B", less))
+        for seed in range(3)
+    ]
+    assert compare(comparison, lines).difference > 0
+
+
+@pytest.mark.parametrize(
+    ("says", "expected"),
+    [
+        ("yes yes yes open", "holds"),
+        ("yes no no no", "does not hold"),
+        ("yes yes no open", "holds in part"),
+        ("open open", "does not hold"),
+        ("yes none", "not decided yet"),
+        ("none none", "not tested here"),
+    ],
+)
+def test_one_rule_makes_all_verdicts(says, expected):
+    outcome = compare(MORE, runs("A", 0.9, 0.91) + runs("B", 0.8, 0.82))
+    outcomes = [
+        None if word == "none" else outcome._replace(says=word) for word in says.split()
+    ]
+    assert verdict(outcomes) == expected
+
+
+def test_every_comparison_is_of_runs_that_an_experiment_makes():
+    made = {
+        (problem, method.name)
+        for experiment in EXPERIMENTS.values()
+        for problem in experiment.problems
+        for method in experiment.methods
+    }
+    for claim in CLAIMS:
+        for comparison in claim.comparisons:
+            for method in (comparison.more, comparison.less):
+                assert (comparison.problem, method) in made, (claim, method)
+
+
+def test_experiments_are_of_known_problems_and_say_each_method_once():
+    for experiment in EXPERIMENTS.values():
+        assert set(experiment.problems) <= PROBLEMS.keys()
+        names = [method.name for method in experiment.methods]
+        assert len(set(names)) == len(names)
+
+
+def test_the_report_has_verdicts_tables_pictures_and_what_is_missing(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "lines.jsonl"
+    methods = (Method("A", "sgd"), Method("B", "adam"), Method("C", "lion"))
+    experiment = EXPERIMENTS["figure3"]._replace(
+        problems=("mnist 100",), methods=methods, path=path
+    )
+    for each in (*runs("A", 0.9, 0.91, 0.92), *runs("B", 0.8, 0.82, 0.81)[:2],
+                 line("B", 2, 0.5, 0.1, status="diverged")):  # fmt: skip
+        append_line(path, each)
+    monkeypatch.setattr(report, "EXPERIMENTS", {"figure3": experiment})
+    monkeypatch.setattr(report, "REPORT", tmp_path / "REPORT.md")
+    monkeypatch.setattr(report, "PICTURES", tmp_path)
+    report.write_report()
+    text = (tmp_path / "REPORT.md").read_text()
+    assert "| A | 91.00 ± 1.00 |" in text
+    assert "(1 of 3 diverged) |" in text
+    assert "Not run: C on mnist 100." in text
+    assert "| E1 | HD is not competitive | not tested here |" in text
+    assert (tmp_path / "figure3-mnist-100.png").stat().st_size > 10_000
+    assert "(pictures/figure3-mnist-100.png)" in text
+
+
+def test_quick_keeps_the_narrowest_networks_and_writes_elsewhere():
+    for experiment in EXPERIMENTS.values():
+        small = reproduce._small(experiment)
+        assert small.path == reproduce.QUICK
+        assert small.problems and set(small.problems) <= set(experiment.problems)
