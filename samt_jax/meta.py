@@ -36,8 +36,8 @@ CAUSES = (
 )
 
 
-# Leaves of up to this many entries are checked together: a kernel each costs more than
-# joining them.
+# Up to this many entries a kernel a leaf costs more than joining leaves; beyond it,
+# joining does.
 _SMALL = 2**14
 
 
@@ -129,6 +129,35 @@ def step_meta_params(
     """
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     return MetaState(optax.apply_updates(state.params, updates), opt_state)
+
+
+def adam(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
+    """Adam, on one vector where an eta model is small, and leaf by leaf where not.
+
+    Args:
+      learning_rate: As of `optax.adam`.
+
+    Returns:
+      A transformation with `optax.adam`'s updates.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> few, many = {"w": jnp.ones((2, 2))}, {"w": jnp.ones((200, 200))}
+      >>> adam(1e-3).init(few)[0].mu.shape, adam(1e-3).init(many)[0].mu["w"].shape
+      ((4,), (200, 200))
+    """
+    leaf_by_leaf = optax.adam(learning_rate)
+    joined = optax.flatten(leaf_by_leaf)
+
+    def chosen(tree: PyTree) -> optax.GradientTransformation:
+        return joined if optax.tree.size(tree) <= _SMALL else leaf_by_leaf
+
+    return optax.GradientTransformation(
+        lambda params: chosen(params).init(params),
+        lambda updates, state, params=None: chosen(updates).update(
+            updates, state, params
+        ),
+    )
 
 
 def all_finite(tree: PyTree) -> Bool[Array, ""]:

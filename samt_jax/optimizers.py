@@ -190,9 +190,8 @@ def _samt(granularity: Granularity) -> Callable[[Setup], Algorithm]:
     """A row's `build` of SAMT with this granularity."""
 
     def build(setup: Setup) -> Algorithm:
-        import optax
-
         from samt_jax.engine import samt_algorithm
+        from samt_jax.meta import adam
 
         settings = dict(setup.settings)
         meta_learning_rate = settings.pop(
@@ -208,8 +207,7 @@ def _samt(granularity: Granularity) -> Callable[[Setup], Algorithm]:
             engine=settings.pop("engine", "auto"),
             granularity=granularity,
             features=_features(settings),
-            # As one vector: a kernel a leaf would cost more than the arithmetic.
-            meta_optimizer=optax.flatten(optax.adam(meta_learning_rate)),
+            meta_optimizer=adam(meta_learning_rate),
             schedule=factor if callable(factor) else None,
             seed=setup.key,
             **settings,

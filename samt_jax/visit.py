@@ -46,6 +46,7 @@ from samt_jax.granularity import (
 from samt_jax.meta import (
     CAUSES,
     MetaState,
+    adam,
     all_finite,
     block_updates,
     first_failure,
@@ -340,7 +341,7 @@ def complete_rule(settings: dict[str, Any]) -> SamtRule:
         direction=_direction(rule.direction),
         eta_model=EtaMLP if rule.eta_model is None else rule.eta_model,
         features=rule.features or scaled_features(),
-        meta_optimizer=rule.meta_optimizer or optax.flatten(optax.adam(3e-5)),
+        meta_optimizer=rule.meta_optimizer or adam(3e-5),
     )
 
 

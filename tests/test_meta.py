@@ -8,6 +8,7 @@ from problems import BAD, assert_same_bits
 from samt_jax.meta import (
     CAUSES,
     MetaState,
+    adam,
     all_finite,
     block_updates,
     first_failure,
@@ -89,6 +90,23 @@ def test_entries_whose_sum_overflows_are_finite(size):
 def test_a_tree_without_numbers_is_finite():
     assert all_finite({})
     assert all_finite({"count": jnp.arange(2)})
+
+
+@pytest.mark.parametrize("size", [3, 2**14 + 1])
+def test_adam_is_that_of_optax_however_it_is_laid_out(size, rng):
+    params = {"w": jnp.zeros(size), "b": jnp.zeros(())}
+    ours, theirs = adam(1e-2), optax.adam(1e-2)
+    states = [each.init(params) for each in (ours, theirs)]
+    for _ in range(3):
+        grads = jax.tree.map(
+            lambda leaf: jnp.array(rng.normal(size=leaf.shape)), params
+        )
+        (own, states[0]), (known, states[1]) = (
+            each.update(grads, state, params)
+            for each, state in zip((ours, theirs), states, strict=True)
+        )
+        for name in params:
+            np.testing.assert_allclose(own[name], known[name], rtol=1e-6)
 
 
 def test_the_first_failure_is_named():

@@ -12,6 +12,7 @@ from samt_jax.base import Batches, BatchSpec, from_optax
 from samt_jax.chain import Chain, dense
 from samt_jax.loop import state_sha256
 from samt_jax.manifest import Identity
+from samt_jax.meta import adam
 from samt_jax.optimizers import META_DISTANCE, OPTIMIZERS, make_optimizer
 from samt_jax.problem import squared_error
 from samt_jax.samt import samt_sweep
@@ -151,7 +152,7 @@ def test_samt_row_is_the_sweep_with_its_settings(start):
         samt_sweep(
             **settings,
             granularity="row",
-            meta_optimizer=optax.flatten(optax.adam(1e-2)),
+            meta_optimizer=adam(1e-2),
             seed=key,
         ),
         block_loss,
