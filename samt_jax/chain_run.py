@@ -44,6 +44,9 @@ class Run(NamedTuple):
         pre-activations; those of layers that were visited already are out of date, and
         no longer needed.
       losses: Each training example's loss.
+      push: What the first layer's momentum does to the training examples'
+        pre-activations; after that layer's visit, to the meta-batch's. `None` where it
+        is not carried from sweep to sweep.
     """
 
     train_inputs: Array
@@ -52,6 +55,7 @@ class Run(NamedTuple):
     pre_activations: tuple[Array, ...]
     cotangents: tuple[Array, ...]
     losses: Float[Array, "n"]
+    push: Array | None = None
 
 
 def take(rows: slice, tree: PyTree) -> PyTree:

@@ -38,12 +38,13 @@ from samt_jax.base import (
     Params,
     StepInfo,
 )
-from samt_jax.blocks import get_block, replace_block
+from samt_jax.blocks import Block, get_block, replace_block
 from samt_jax.chain import Chain, LayerValues, chain_blocks, layer_values
 from samt_jax.chain_run import Rows, Run, backward, forward, pull_back, take
 from samt_jax.chain_visit import LayerVisit, Rerun, by_path, visit_layer
 from samt_jax.equal_layers import equal_stretch, visit_stretch
-from samt_jax.visit import SamtRule, SamtState, init_state
+from samt_jax.layer_step import is_per_output, prefers_gram
+from samt_jax.visit import MOMENTUM, SamtRule, SamtState, init_state, rule_layout
 
 # Meta-batches that are a slice of the training batch: every how many-th example.
 SLICES = {"same": 1, "strided": 2}
@@ -55,10 +56,13 @@ class Lookahead(NamedTuple):
     Attributes:
       fingerprint: Weighted sums of its inputs, by which it is recognised when it comes.
       pre_activations: One array a layer.
+      push: What the first layer's momentum does to its pre-activations; `None` where
+        there is no use for it.
     """
 
     fingerprint: Array
     pre_activations: tuple[Array, ...]
+    push: Array | None
 
 
 class ChainState(NamedTuple):
@@ -89,10 +93,13 @@ def samt_chain(
         if batch_spec.meta != "next":
             return ChainState(state, None)
         inputs, _ = prepare(batches.train)
-        zs = forward(chain, _all_values(chain, params), inputs, (), 0)
+        values, blocks = _all_values(chain, params), chain_blocks(chain, params)
+        zs = forward(chain, values, inputs, (), 0)
         # Nothing is equal to NaN: the first sweep runs its batch forward itself.
         unknown = jnp.full_like(_fingerprint(inputs), jnp.nan)
-        return ChainState(state, Lookahead(unknown, zs))
+        carries = _carries_push(chain, rule, blocks[0], values[0], len(inputs))
+        push = jnp.zeros_like(zs[0]) if carries else None
+        return ChainState(state, Lookahead(unknown, zs, push))
 
     def step_fn(
         params: Params, state: ChainState, batches: Batches, key: Key
@@ -116,8 +123,10 @@ def _sweep(
 ) -> tuple[Params, ChainState, StepInfo]:
     values, blocks = _all_values(chain, params), chain_blocks(chain, params)
     rows = _rows(reading, train, meta)
-    run = _start(chain, values, rows, train, meta, state.ahead)
-    samt, value = state.samt, jnp.mean(run.losses)
+    samt = state.samt
+    momentum = samt.direction[blocks[0].name]
+    run = _start(chain, values, rows, train, meta, state.ahead, momentum)
+    value = jnp.mean(run.losses)
     stretch, index = equal_stretch(chain, rule, values, run), 0
     while index < len(blocks):
         if stretch is not None and index == stretch.start:
@@ -128,6 +137,7 @@ def _sweep(
         visit = LayerVisit(
             rule, chain.layers[index], blocks[index], rows, values[index],
             *_hidden(chain, rows, run, index), run.cotangents[index],
+            run.push if index == 0 else None,
         )  # fmt: skip
         rerun = functools.partial(_rerun, chain, rows, values, run, index)
         own, run, samt = visit_layer(visit, run, samt, rerun)
@@ -140,7 +150,11 @@ def _sweep(
     ahead = None
     if reading == "next":
         inputs, zs = run.inputs[rows.meta], take(rows.meta, run.pre_activations)
-        ahead = Lookahead(_fingerprint(inputs), zs)
+        fingerprint = _fingerprint(inputs)
+        if run.push is not None:
+            # It is not known after a skipped visit, and so neither is the batch.
+            fingerprint = jnp.where(jnp.isnan(run.push[0, 0]), jnp.nan, fingerprint)
+        ahead = Lookahead(fingerprint, zs, run.push)
     return params, ChainState(samt, ahead), info
 
 
@@ -161,25 +175,45 @@ def _start(
     train: Batch,
     meta: Batch | None,
     ahead: Lookahead | None,
+    momentum: Any,
 ) -> Run:
     """Runs the batches through the chain, one where the last sweep left it."""
-    inputs, targets = train
+    (inputs, targets), push = train, None
     if meta is not None:
         inputs, targets = jax.tree.map(lambda *each: jnp.concatenate(each), train, meta)
     if ahead is None or meta is None:
         zs = forward(chain, values, inputs, (), 0)
     else:
         known = jnp.array_equal(_fingerprint(train[0]), ahead.fingerprint)
-        train_zs = jax.lax.cond(
-            known,
-            lambda: ahead.pre_activations,
-            lambda: forward(chain, values, train[0], (), 0),
+
+        def run_train() -> tuple[tuple[Array, ...], Array | None]:
+            zs = forward(chain, values, train[0], (), 0)
+            if ahead.push is None:
+                return zs, None
+            pushed = chain.layers[0].apply(layer_values(momentum.ema), train[0])
+            return zs, pushed.astype(ahead.push.dtype)
+
+        train_zs, push = jax.lax.cond(
+            known, lambda: (ahead.pre_activations, ahead.push), run_train
         )
         meta_zs = forward(chain, values, meta[0], (), 0)
         zs = jax.tree.map(lambda *each: jnp.concatenate(each), train_zs, meta_zs)
     targets_now, zs_now = take(rows.train, (targets, zs))
     losses, cotangents = backward(chain, values, targets_now, zs_now, rows.num_train)
-    return Run(train[0], inputs, targets, zs, cotangents, losses)
+    return Run(train[0], inputs, targets, zs, cotangents, losses, push)
+
+
+def _carries_push(
+    chain: Chain, rule: SamtRule, block: Block, values: LayerValues, num_examples: int
+) -> bool:
+    """Whether the push of the first layer's momentum on the next batch is of use."""
+    layout = rule_layout(rule, by_path(block, values))
+    return (
+        rule.direction is MOMENTUM
+        and chain.layers[0].is_dense
+        and is_per_output(layout)
+        and prefers_gram(values["kernel"].shape, num_examples, 1)
+    )
 
 
 def _rerun(

@@ -5,7 +5,7 @@ layer by layer, or under a scan where many layers are alike.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from samt_jax.blocks import Block, BlockValues
 from samt_jax.chain import Layer, LayerValues, layer_values
 from samt_jax.chain_run import Rows, Run, take
 from samt_jax.layer_step import (
+    Average,
     LayerStep,
     candidate_is_finite,
     layer_gradient,
@@ -23,10 +24,12 @@ from samt_jax.layer_step import (
     push,
     shift,
 )
-from samt_jax.meta import block_updates, keep_if
+from samt_jax.meta import all_finite, block_updates, keep_if
 from samt_jax.step_size import spread_step_sizes
 from samt_jax.visit import (
     GRADIENT,
+    MOMENTUM,
+    MOMENTUM_DECAY,
     Proposed,
     SamtRule,
     SamtState,
@@ -64,6 +67,8 @@ class LayerVisit(NamedTuple):
       train_hidden: What enters it of the training examples; final, since the layers
         before it are.
       hidden: What enters it of all examples.
+      push: What its momentum does to the pre-activations of the training examples,
+        where that is known.
       cotangent: The derivatives of the training loss by its pre-activations.
     """
 
@@ -75,6 +80,7 @@ class LayerVisit(NamedTuple):
     train_hidden: Array
     hidden: Array
     cotangent: Array
+    push: Array | None = None
 
 
 def visit_layer(
@@ -94,13 +100,11 @@ def visit_layer(
     """
     rule, block, own = visit.rule, visit.block, visit.own
     grads = layer_gradient(visit.layer, own, visit.train_hidden, visit.cotangent)
-    directions, direction_state = rule.direction.update(
-        by_path(block, grads), samt.direction[block.name], by_path(block, own)
-    )
-    layout = rule_layout(rule, by_path(block, own))
+    directed = _direct(visit, by_path(block, grads), samt.direction[block.name])
+    layout, average = rule_layout(rule, by_path(block, own)), directed.average
     step = LayerStep(
         visit.layer, layout, visit.train_hidden, visit.cotangent, grads,
-        layer_values(directions), rule.direction is GRADIENT,
+        layer_values(directed.values), rule.direction is GRADIENT, average,
     )  # fmt: skip
     measured = measure_step(step, rule.features)
     pushed = push(step, visit.hidden)
@@ -114,19 +118,53 @@ def visit_layer(
     _, pull, proposed = jax.vjp(shift_of, meta_params, has_aux=True)
     moved = rerun(shift(step, proposed.heads, pushed))
     steps = spread_step_sizes(proposed.heads, layout)
-    updates = block_updates(by_path(block, own), directions, steps)
+    if average is not None:
+        steps = {path: average.correction * size for path, size in steps.items()}
+    updates = block_updates(by_path(block, own), directed.values, steps)
     candidate = optax.apply_updates(by_path(block, own), updates)
     visited = Visited(
         jnp.mean(run.losses),
         measured,
-        direction_state,
+        directed.state,
+        directed.is_finite,
         proposed,
         candidate_is_finite(step, rule.features, measured, proposed.heads, candidate),
         jnp.mean(moved.meta_losses),
         pull(-moved.meta_cotangent)[0],
     )
     ok, samt = commit_visit(rule, block, samt, visited)
-    return keep_if(ok, layer_values(candidate), own), keep_if(ok, moved.run, run), samt
+    run = keep_if(ok, moved.run, run)
+    if visit.push is not None and average is not None and pushed.push is not None:
+        # Of a skipped visit the momentum is the old one, whose push is not known.
+        new = pushed.push[visit.rows.meta] / average.correction
+        run = run._replace(push=jnp.where(ok, new.astype(visit.push.dtype), jnp.nan))
+    return keep_if(ok, layer_values(candidate), own), run, samt
+
+
+class _Directed(NamedTuple):
+    """A direction, its state, whether that is finite, and what is known of it."""
+
+    values: BlockValues
+    state: optax.OptState
+    is_finite: Array
+    average: Average | None
+
+
+def _direct(visit: LayerVisit, grads: BlockValues, state: Any) -> _Directed:
+    """The direction; momentum as `optax.ema` has it, in fewer passes."""
+    rule = visit.rule
+    if rule.direction is not MOMENTUM:
+        own = by_path(visit.block, visit.own)
+        values, state = rule.direction.update(grads, state, own)
+        return _Directed(values, state, all_finite(state), None)
+    values = optax.tree.update_moment(grads, state.ema, MOMENTUM_DECAY, 1)
+    count = optax.safe_increment(state.count)
+    ends = [jnp.max(jnp.abs(leaf)).astype(jnp.float32) for leaf in values.values()]
+    largest = jnp.max(jnp.stack(ends))
+    correction = 1 / (1 - MOMENTUM_DECAY**count)
+    average = Average(MOMENTUM_DECAY, correction, largest, visit.push)
+    state = optax.EmaState(count, values)
+    return _Directed(values, state, jnp.isfinite(largest), average)
 
 
 def by_path(block: Block, values: LayerValues) -> BlockValues:

@@ -291,7 +291,8 @@ def _read_state(path: Path, like: list[Any]) -> list[Any]:
 @contextlib.contextmanager
 def _orbax() -> Iterator[orbax.checkpoint.PyTreeCheckpointer]:
     # Synchronous: a save has succeeded or raised when it returns.
-    checkpointer = orbax.checkpoint.PyTreeCheckpointer()
+    # A file an array: for so few arrays the common file takes longer than it saves.
+    checkpointer = orbax.checkpoint.PyTreeCheckpointer(use_ocdbt=False)
     # It also logs what it raises, with traces from its threads; we say it once.
     logger = logging.getLogger("absl")
     level = logger.level

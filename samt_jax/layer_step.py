@@ -7,6 +7,10 @@ place of one with a weight-shaped gradient. Step sizes that are a row, a column 
 outer product of both go in between. Differentiating this by the step size gives the
 meta-gradient without a second weight-shaped gradient: for one number
 ``-⟨δ', (h' hᵀ + 1) δ⟩``.
+
+A moving average of gradients, ``m ← d m + (1 - d) hᵀδ``, takes a product with m's
+shape. Of inputs whose product with the old m is known that of the new one is no more
+than the gradient's.
 """
 
 import functools
@@ -30,6 +34,23 @@ from samt_jax.meta import all_finite
 from samt_jax.step_size import HeadSteps, StepLayout, spread_step_sizes
 
 
+class Average(NamedTuple):
+    """A direction that is a moving average of gradients, with its bias corrected.
+
+    Attributes:
+      decay: What the old average is multiplied by.
+      correction: What the average is multiplied by to make the direction.
+      largest: Its largest entry in magnitude; not finite where one is not.
+      past: Of the first rows of what is pushed, the push of the old average; `None`
+        where that is not known.
+    """
+
+    decay: float
+    correction: Array
+    largest: Array
+    past: Array | None
+
+
 class LayerStep(NamedTuple):
     """A step on a layer before its size is known.
 
@@ -39,8 +60,9 @@ class LayerStep(NamedTuple):
       hidden: Inputs of the layer on the training batch, examples first.
       cotangent: Derivatives of the mean loss by its pre-activations.
       grads: The layer's gradient.
-      directions: What the step sizes multiply.
+      directions: What the step sizes multiply; an average without its correction.
       is_gradient: Whether the direction is the gradient itself.
+      average: What is known of a direction that is a moving average.
     """
 
     layer: Layer
@@ -50,6 +72,7 @@ class LayerStep(NamedTuple):
     grads: LayerValues
     directions: LayerValues
     is_gradient: bool
+    average: Average | None = None
 
 
 def layer_gradient(
@@ -101,15 +124,33 @@ def push(step: LayerStep, hidden: Array) -> Pushed:
     Returns:
       What :func:`shift` takes; rows of its arrays are examples, and may be sliced.
     """
-    if not _is_per_output(step):
+    if not is_per_output(step.layout):
         return Pushed(hidden, None)
-    if not (step.is_gradient and step.layer.is_dense and _prefers_gram(step, 1)):
-        return Pushed(hidden, step.layer.apply(step.directions, hidden))
+    average = step.average
+    if average is not None and average.past is not None:
+        own, others = jnp.split(hidden, [len(average.past)])
+        new = _push_of_gradient(step, own).astype(average.past.dtype)
+        moved = average.decay * average.past + (1 - average.decay) * new
+        rest = step.layer.apply(step.directions, others).astype(moved.dtype)
+        return Pushed(hidden, _corrected(step, jnp.concatenate([moved, rest])))
+    if step.is_gradient and step.layer.is_dense and _takes_gram(step, 1):
+        return Pushed(hidden, _push_of_gradient(step, hidden))
+    return Pushed(hidden, _corrected(step, step.layer.apply(step.directions, hidden)))
+
+
+def _push_of_gradient(step: LayerStep, hidden: Array) -> Array:
+    """What the gradient does to the pre-activations of a dense layer's inputs."""
     gram = _gram(hidden, step.hidden).astype(step.cotangent.dtype)
     moved = gram @ step.cotangent
-    if "bias" in step.directions:
-        moved = moved + step.directions["bias"].reshape(1, -1).astype(moved.dtype)
-    return Pushed(hidden, moved)
+    if "bias" in step.grads:
+        moved = moved + step.grads["bias"].reshape(1, -1).astype(moved.dtype)
+    return moved
+
+
+def _corrected(step: LayerStep, moved: Array) -> Array:
+    if step.average is None:
+        return moved
+    return step.average.correction.astype(moved.dtype) * moved
 
 
 def shift(step: LayerStep, heads: tuple[HeadSteps, ...], pushed: Pushed) -> Array:
@@ -132,11 +173,11 @@ def shift(step: LayerStep, heads: tuple[HeadSteps, ...], pushed: Pushed) -> Arra
         )
         return size * pushed.push
     summands = _outer_products(step, heads)
-    if summands is not None and _prefers_gram(step, len(summands)):
+    if summands is not None and _takes_gram(step, len(summands)):
         return _shift_of_outer_products(step, heads, summands, hidden)
     sizes = _by_leaf(spread_step_sizes(heads, step.layout))
     products = {leaf: sizes[leaf] * d for leaf, d in step.directions.items()}
-    return step.layer.apply(products, hidden)
+    return _corrected(step, step.layer.apply(products, hidden))
 
 
 def measure_step(step: LayerStep, features: Features) -> Float[Array, "k"]:
@@ -182,8 +223,9 @@ def candidate_is_finite(
     """Whether a candidate is finite; told from a bound of the step where one is known.
 
     Finite weights stay finite under a step of less than half the largest number, and
-    the gradient's ends were read for its features: no pass over the candidate. (That
-    a step between that half and the whole is refused too is no loss.)
+    the gradient's ends were read for its features, an average's for its own check: no
+    pass over the candidate. (That a step between that half and the whole is refused too
+    is no loss.)
 
     Args:
       step: The step.
@@ -195,10 +237,12 @@ def candidate_is_finite(
     Returns:
       One boolean.
     """
-    is_known = features.measure is gradient_features and step.is_gradient
-    if not is_known:
+    if step.average is not None:
+        largest = step.average.correction * step.average.largest
+    elif features.measure is gradient_features and step.is_gradient:
+        largest = jnp.maximum(jnp.abs(measured[2]), jnp.abs(measured[3]))
+    else:
         return all_finite(candidate)
-    largest = jnp.maximum(jnp.abs(measured[2]), jnp.abs(measured[3]))
     bounds = [_largest_step(head) for head in heads]
     bound = largest * jnp.max(jnp.stack(bounds))
     # Half the range for the step and half for the weights.
@@ -257,19 +301,22 @@ def _outer_products(
     return split
 
 
-def _is_per_output(step: LayerStep) -> bool:
+def is_per_output(layout: StepLayout) -> bool:
     """Whether one head serves the layer, with one size for all or one an output."""
-    leaves = _by_leaf(step.layout.leaves)
+    leaves = _by_leaf(layout.leaves)
     if any(leaf.head != 0 or leaf.shape is None for leaf in leaves.values()):
         return False
     return math.prod(leaves["kernel"].shape[:-1]) == 1
 
 
-def _prefers_gram(step: LayerStep, num_products: int) -> bool:
+def prefers_gram(shape: tuple[int, ...], num_examples: int, num_products: int) -> bool:
     """Whether batch by batch products cost less than one with the weights' shape."""
-    num_examples = step.hidden.shape[0]
-    num_in, num_out = step.grads["kernel"].shape
+    num_in, num_out = shape
     return num_products * num_examples * (num_in + num_out) < num_in * num_out
+
+
+def _takes_gram(step: LayerStep, num_products: int) -> bool:
+    return prefers_gram(step.grads["kernel"].shape, len(step.hidden), num_products)
 
 
 def _gram(left: Array, right: Array) -> Array:

@@ -66,9 +66,12 @@ from samt_jax.step_size import (
 Direction = Literal["gradient", "momentum", "adam"]
 # The paper's direction, the gradient as it is; engines know it by its identity.
 GRADIENT = optax.identity()
+# Likewise, for the chain engine knows what an average of gradients is.
+MOMENTUM_DECAY = 0.9
+MOMENTUM = optax.ema(MOMENTUM_DECAY)
 DIRECTIONS: dict[str, optax.GradientTransformation] = {
     "gradient": GRADIENT,
-    "momentum": optax.ema(0.9),
+    "momentum": MOMENTUM,
     "adam": optax.scale_by_adam(),
 }
 
@@ -176,8 +179,8 @@ def visit_block(
         objective, meta.params
     )
     visited = Visited(
-        value, measured, direction_state, proposed, all_finite(candidate), meta_value,
-        meta_grads,
+        value, measured, direction_state, all_finite(direction_state), proposed,
+        all_finite(candidate), meta_value, meta_grads,
     )  # fmt: skip
     ok, state = commit_visit(rule, block, state, visited)
     return keep_if(ok, updates, no_update(updates)), state
@@ -196,6 +199,7 @@ class Visited(NamedTuple):
     value: Scalar | None
     measured: Float[Array, "k"]
     direction_state: optax.OptState
+    direction_finite: Array
     proposed: Proposed
     candidate_finite: Array
     meta_value: Scalar
@@ -244,7 +248,7 @@ def commit_visit(
     value = visited.value
     checks = {
         "loss": jnp.array(True) if value is None else jnp.isfinite(value),
-        "gradient": all_finite((visited.measured, visited.direction_state)),
+        "gradient": all_finite(visited.measured) & visited.direction_finite,
         "eta_output": visited.proposed.raw_finite,
         "candidate": visited.candidate_finite,
         "meta_loss": jnp.isfinite(visited.meta_value),

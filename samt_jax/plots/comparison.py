@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from samt_jax.plots.look import (
     COLOURS,
@@ -121,6 +122,10 @@ def plot_ranking(
     style_axes(left, f"test {unit_of(metric)}, last epoch", "")
     style_axes(right, "training time of all seeds (s)", "")
     right.set_xscale("log")
+    # Written out at 1, 2 and 5: powers of ten alone are too few, all minor ticks many.
+    right.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    right.xaxis.set_major_formatter("{x:g}")
+    right.xaxis.set_minor_formatter(NullFormatter())
     put_caption(figure, next(iter(runs.values()), []), title, device)
     return figure
 
