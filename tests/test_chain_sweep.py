@@ -234,6 +234,8 @@ def samt_settings():
     "settings",
     [
         {"direction": "momentum"},
+        {"direction": "momentum", "granularity": "row"},
+        {"direction": "momentum", "granularity": "column"},
         {"direction": optax.scale_by_adam(), "proposal_max": 0.01},
         {"squash": "sigmoid", "terms": "right"},
         {"terms": "left"},
@@ -310,6 +312,24 @@ def test_what_is_not_finite_changes_nothing_and_is_counted_alike(bad, where):
         counted.append(state.skipped)
     jax.tree.map(np.testing.assert_array_equal, *counted)
     assert all(int(jnp.sum(counts)) == 1 for counts in counted[0].values())
+
+
+def test_momentum_goes_on_after_skipped_visits_as_in_the_general_engine():
+    widths, (inputs, targets) = (40, 50, 3), stream((40,))
+    inputs[2][0, 0] = np.nan
+    found, counted = [], []
+    for engine in ("general", "chain"):
+        params, _, state = sweep(
+            engine, dense_chain(widths), dense_params(widths), (inputs, targets),
+            "next", 6, direction="momentum",
+        )  # fmt: skip
+        found.append(params)
+        state = state if engine == "general" else state.samt
+        counted.append(state.skipped)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), *found)
+    jax.tree.map(np.testing.assert_array_equal, *counted)
+    # By its meta-loss and by its own: two sweeps of six.
+    assert all(int(jnp.sum(counts)) == 2 for counts in counted[0].values())
 
 
 def test_bfloat16_activations_stay_close():
