@@ -199,7 +199,9 @@ def _advance_kept(
             seconds = time.perf_counter() - started
             pace = max(1, int((stop - step) * LOOK_EVERY_SECONDS / seconds))
         should_stop = keeping.should_stop()
-        if should_stop or stop == due:
+        # A run that is taken up at the end of an epoch has this step on the disk, and
+        # putting another in its place would leave a moment without any.
+        if (should_stop or stop == due) and stop > step:
             keeping.save(progress, bool(metrics.is_finite.all()))
         if should_stop:
             raise Stopped

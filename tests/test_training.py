@@ -465,6 +465,23 @@ class TestKeeping:
             records.extend(run(trainer, None, Keeping(save, **settings)))
         return saves, records
 
+    @pytest.mark.parametrize("step", [6, 24])
+    def test_what_is_on_the_disk_already_is_not_saved_again(self, trainer, step):
+        # To save the same step again is to take what is there away first.
+        kept = {}
+
+        def keep(progress, is_finite):
+            kept[progress.step] = jax.device_get(progress)
+
+        def fail(progress, is_finite):
+            raise AssertionError(f"step {progress.step} is saved again")
+
+        list(run(trainer, None, Keeping(keep, every=6)))
+        every = Keeping(fail, every=24 if step == 24 else 1000)
+        records = run(trainer, kept[step], every)
+        # The first epoch ends at step 6, the run at 24.
+        assert next(records).step == step
+
     def test_it_is_saved_every_so_many_steps_and_at_the_end(self, trainer):
         saves, records = self.saves_of(trainer, every=7)
         assert saves == [(7, True), (14, True), (21, True), (24, True)]
