@@ -85,9 +85,12 @@ NAMES = tuple(
     for width in (100, 400)
 )
 HD_PROBLEM = "fashion_mnist 100"
-# The paper's name of a method, where it has it.
+# The paper's name of a method, where it has it under another; SAMT with momentum is not
+# the paper's.
 IN_PAPER = {
     "SGD-HD": "HD",
+    "SAMT-S": "",
+    "SAMT-E": "",
     "SAMT-S, gradient": "SAMT-S",
     "SAMT-E, gradient": "SAMT-E",
 }
