@@ -98,8 +98,8 @@ def test_the_command_measures_a_checkpoint_where_it_is_the_papers_network(
     monkeypatch.chdir(tmp_path)
     assert main(["bench", "--json", "--out", "lines.jsonl"]) == 0
     saved = json.loads(capsys.readouterr().out)["checkpoint"]
-    # The weights and their momentum, two eta models with Adam's moments, and of the next
-    # batch the hidden layer's pre-activations and what its momentum does to them.
+    # The weights and their momentum, two eta models with Adam's moments, and of the
+    # next batch the hidden layer's pre-activations and what its momentum does to them.
     eta_model = 6 * 64 + 65 * 64 + 65 * 2
     num_floats = 2 * (785 * 400 + 401 * 10) + 2 * 3 * eta_model + 2 * 64 * 400
     assert 4 * num_floats < saved["bytes"] < 4.05 * num_floats
