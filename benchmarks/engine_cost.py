@@ -8,10 +8,13 @@ turns with it: the median over rounds, and the smallest and the largest round. P
 stand in units of PyTorch's Adam too. Where a cell has several lines the last counts.
 """
 
-import json
 import pathlib
 import statistics
+from collections.abc import Sequence
 from typing import Any
+
+from samt_jax.cli.bench import checkpoint_sentence
+from samt_jax.runs import read_lines
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "engine_cost.jsonl"
 Line = dict[str, Any]
@@ -19,12 +22,14 @@ FIELDS = ("name", "reading", "engine", "option", "framework")
 
 
 def report() -> None:
-    """Prints a table of networks and methods, and one of compile time against depth."""
-    cells = _last_lines()
+    """Prints what each network costs, compile time against depth, and a checkpoint."""
+    lines = read_lines(RESULTS)
+    cells = _last_cells(lines)
     shallow = [n for n in _networks(cells) if not n.endswith("-layers")]
     _print_costs(cells, shallow)
     _print_depths(cells, [n for n in _networks(cells) if n not in shallow])
-    _print_checkpoint()
+    for line in [line for line in lines if "checkpoint" in line][-1:]:
+        print(f"\n{checkpoint_sentence(line)}.")
 
 
 def _print_costs(cells: dict[tuple, Line], networks: list[str]) -> None:
@@ -64,27 +69,12 @@ def _networks(cells: dict[tuple, Line]) -> list[str]:
     return list(dict.fromkeys(network for network, *_ in cells))
 
 
-def _last_lines() -> dict[tuple, Line]:
-    lines = _lines()
+def _last_cells(lines: Sequence[Line]) -> dict[tuple, Line]:
     return {
         (line["network"], *(line[field] for field in FIELDS)): line
         for line in lines
         if "network" in line
     }
-
-
-def _print_checkpoint() -> None:
-    for line in [line for line in _lines() if "checkpoint" in line][-1:]:
-        low, high = line["save_ms_quartiles"]
-        print(
-            f"\nA checkpoint of {line['checkpoint']}: {line['save_ms']:.0f} ms "
-            f"(quartiles {low:.0f} and {high:.0f}), restored in "
-            f"{line['restore_ms']:.0f} ms."
-        )
-
-
-def _lines() -> list[Line]:
-    return [json.loads(line) for line in RESULTS.read_text().splitlines()]
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.problems import Benchmark, build
-from benchmarks.trials import Line, Method, is_of, lines_of, run_seeds
+from benchmarks.trials import Method, final_lines, lines_of, run_seeds
 from samt_jax.runs import append_line
 
 RESULTS = Path(__file__).parent / "results" / "fashion_mnist_defaults.jsonl"
@@ -68,9 +68,7 @@ def run() -> None:
     problem = build(PROBLEM, with_test=True)
     for method in METHODS:
         done = {
-            line["seed"]
-            for line in lines_of(RESULTS)
-            if is_of(line, method, NAME, "final")
+            line["seed"] for line in final_lines(method.name, NAME, lines_of(RESULTS))
         }
         seeds = [seed for seed in SEEDS if seed not in done]
         if not seeds:
@@ -107,10 +105,7 @@ def report() -> None:
 
 def _final_accuracies(method: Method) -> dict[str, np.ndarray]:
     """Mean accuracy in % of the last epochs: by part, one number a seed."""
-    lines: list[Line] = sorted(
-        (line for line in lines_of(RESULTS) if is_of(line, method, NAME, "final")),
-        key=lambda line: line["seed"],
-    )
+    lines = final_lines(method.name, NAME, lines_of(RESULTS))
     return {
         part: np.array([
             100 * np.mean(line[f"{part}_accuracy"][-LAST_EPOCHS:]) for line in lines

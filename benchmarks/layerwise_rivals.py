@@ -12,20 +12,19 @@ are the methods' own, and none was chosen here. `run` appends one JSON line a ru
 can be stopped and taken up again; cheap runs come first.
 """
 
-import json
 import pathlib
-import platform
-import subprocess
 import sys
 from typing import Any, NamedTuple
 
 import jax
 
+from benchmarks.trials import lines_of, machine
 from samt_jax.baselines import LayerwiseInfo
 from samt_jax.data import Dataset, load
 from samt_jax.models import build_model
 from samt_jax.optimizers import make_optimizer
 from samt_jax.problem import Problem, supervised
+from samt_jax.runs import append_line
 from samt_jax.training import fit
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "layerwise_rivals.jsonl"
@@ -108,14 +107,15 @@ def run(*only: str) -> None:
         for width in METHODS[name].widths
         for dataset in DATASETS
     ]
-    done = {(line["hidden"], line["dataset"], line["method"]) for line in _lines()}
+    done = {
+        (line["hidden"], line["dataset"], line["method"]) for line in lines_of(RESULTS)
+    }
     for width, dataset, name in sorted(cells):
         if (width, dataset, name) not in done:
             method = METHODS[name]
             line = _run_cell(_problem(dataset, width, method.start), method)
             head = {"method": name, "dataset": dataset, "hidden": width}
-            with RESULTS.open("a") as file:
-                file.write(json.dumps(head | line) + "\n")
+            append_line(RESULTS, head | line)
             print(name, dataset, width, line["test_accuracy"][-1], file=sys.stderr)
 
 
@@ -126,7 +126,8 @@ def table() -> str:
         "| --- | --- | --- | --- | --- | --- | --- |"
     ]
     for line in sorted(
-        _lines(), key=lambda line: (line["dataset"], line["method"], line["hidden"])
+        lines_of(RESULTS),
+        key=lambda line: (line["dataset"], line["method"], line["hidden"]),
     ):
         test = [100 * accuracy for accuracy in line["test_accuracy"]]
         of_paper = PAPER.get((line["dataset"], line["method"].split(",")[0]), {})
@@ -200,7 +201,7 @@ def _run_cell(problem: Problem, method: Method) -> dict[str, Any]:
         ] for part in ("validation", "test")},
         "train_seconds": sum(record.train_seconds for record in records),
         "compile_seconds": records[-1].compile_seconds,
-        **_machine(),
+        **machine(),
     }  # fmt: skip
 
 
@@ -211,23 +212,6 @@ def _of_variables(details: list[LayerwiseInfo]) -> dict[str, Any]:
             layer: [float(each.linear_residual[layer][0]) for each in details]
             for layer in details[0].linear_residual
         },
-    }
-
-
-def _lines() -> list[dict[str, Any]]:
-    if not RESULTS.exists():
-        return []
-    return [json.loads(line) for line in RESULTS.read_text().splitlines()]
-
-
-def _machine() -> dict[str, str]:
-    git = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout
-    return {
-        "device": f"{jax.devices()[0].device_kind}, {platform.machine()}",
-        "jax": jax.__version__,
-        "python": platform.python_version(),
-        "commit": commit.strip(),
     }
 
 

@@ -20,7 +20,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.layerwise_rivals import METHODS, _machine, _problem
+from benchmarks.layerwise_rivals import METHODS, _problem
+from benchmarks.trials import machine
 from samt_jax import Batches
 from samt_jax.optimizers import make_optimizer
 
@@ -276,7 +277,7 @@ def measure(name: str, width: int) -> dict[str, Any]:
         "all_seconds": seconds,
         "times_faster": medians["numpy"] / medians["samt_jax"],
         "largest_difference_of_kernels": difference,
-        **_machine(),
+        **machine(),
     }
 
 

@@ -3,12 +3,12 @@
 python -m benchmarks.reproduce report
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks import layerwise_rivals, paper
+from benchmarks import layerwise_rivals, paper, rivals
 from benchmarks.claims import (
     CLAIMS,
     LEVEL,
@@ -21,15 +21,11 @@ from benchmarks.claims import (
 )
 from benchmarks.experiments import EXPERIMENTS, Experiment
 from benchmarks.problems import PROBLEMS
-from benchmarks.trials import Line, Method, lines_of
+from benchmarks.trials import Line, epochs_to_target, final_lines, lines_of
 from samt_jax.plots import plot_comparison, save_figure
 
 HOME = Path(__file__).parent
 REPORT, PICTURES = HOME / "REPORT.md", HOME / "pictures"
-IN_PAPER = {
-    "DANTE": "DANTE", "SGD-HD": "HD", "SGD": "SGD", "Adam": "Adam",
-    "SAMT-S, gradient": "SAMT-S", "SAMT-E, gradient": "SAMT-E",
-}  # fmt: skip
 
 _HEAD = f"""# The paper, reproduced
 
@@ -57,7 +53,7 @@ def write_report() -> None:
     for name, experiment in EXPERIMENTS.items():
         own = lines_of(experiment.path)
         title = f"## {experiment.title} ({experiment.number})"
-        if not any(_runs(own, m, p) for m in experiment.methods
+        if not any(final_lines(m.name, p, own) for m in experiment.methods
                    for p in experiment.problems):  # fmt: skip
             parts.append(f"{title}\n\nNot run yet.\n")
             continue
@@ -89,7 +85,7 @@ def experiment_table(experiment: Experiment, lines: Sequence[Line]) -> str:
     for method in experiment.methods:
         cells = []
         for problem in experiment.problems:
-            runs = _runs(lines, method, problem)
+            runs = final_lines(method.name, problem, lines)
             cells.append(_cell(runs, problem, method.name))
             if not runs:
                 missing.append(f"{method.name} on {problem}")
@@ -99,27 +95,18 @@ def experiment_table(experiment: Experiment, lines: Sequence[Line]) -> str:
     return "\n".join(rows) + "\n" + words
 
 
-def _runs(lines: Iterable[Line], method: Method, problem: str) -> list[Line]:
-    key = (method.name, problem, "final")
-    return [
-        line
-        for line in lines
-        if (line["method"], line["problem"], line["phase"]) == key
-    ]
-
-
 def _cell(runs: Sequence[Line], problem: str, method: str) -> str:
     if not runs:
         return ""
     metric = PROBLEMS[problem].metric
     scale, digits = (100, 2) if metric == "accuracy" else (1, 4)
-    values = scale * np.array([run[f"test_{metric}"][-1] for run in runs])
+    values = scale * np.array([run[f"test_{metric}"][-1] for run in runs], float)
     cell = f"{np.mean(values):.{digits}f}"
     if len(values) > 1:
         cell += f" ± {np.std(values, ddof=1):.{digits}f}"
     if diverged := sum(run["status"] == "diverged" for run in runs):
         cell += f" ({diverged} of {len(runs)} diverged)"
-    known = paper.NUMBERS.get(problem, {}).get(IN_PAPER.get(method, ""))
+    known = paper.NUMBERS.get(problem, {}).get(rivals.IN_PAPER.get(method, method))
     return cell if known is None else f"{cell} [{known:.{digits}f}]"
 
 
@@ -168,8 +155,12 @@ def _to_targets(experiment: Experiment, lines: Sequence[Line]) -> str:
             ) + " |",
             "| --- |" + " --- |" * len(experiment.problems)]  # fmt: skip
     for method in experiment.methods:
-        cells = [_to_target(_runs(lines, method, problem), PROBLEMS[problem].target)
-                 for problem in experiment.problems]  # fmt: skip
+        cells = [
+            _to_target(
+                final_lines(method.name, problem, lines), PROBLEMS[problem].target
+            )
+            for problem in experiment.problems
+        ]
         if any(cells):
             rows.append(f"| {method.name} | " + " | ".join(cells) + " |")
     return "\n".join(rows) + "\n"
@@ -178,14 +169,13 @@ def _to_targets(experiment: Experiment, lines: Sequence[Line]) -> str:
 def _to_target(runs: Sequence[Line], target: float) -> str:
     spent = []
     for run in runs:
-        reached = np.array(run["validation_accuracy"]) >= target
-        if reached.any():
-            share = (np.argmax(reached) + 1) / run["epochs"]
+        epochs = epochs_to_target(run, target)
+        if epochs is not None:
             # DANTE takes several steps on a layer before the next.
             visits = run["settings"].get("num_updates", 5)
             updates = run["steps"] * (visits if run["optimizer"] == "dante" else 1)
-            spent.append((share * run["epochs"], share * updates,
-                          share * run["gradient_evaluations"]))  # fmt: skip
+            share = epochs / run["epochs"]
+            spent.append((epochs, share * updates, share * run["gradient_evaluations"]))
     if not spent:
         return "never" if runs else ""
     epochs, updates, gradients = np.mean(spent, axis=0)
@@ -197,7 +187,9 @@ def _pictures(name: str, experiment: Experiment, lines: Sequence[Line]) -> list[
     """Curves of up to six methods on the narrowest and the widest network."""
     texts = []
     for problem in dict.fromkeys((experiment.problems[0], experiment.problems[-1])):
-        found = {m.name: _runs(lines, m, problem) for m in experiment.methods[:6]}
+        found = {
+            m.name: final_lines(m.name, problem, lines) for m in experiment.methods[:6]
+        }
         shown = {n: _as_metrics(runs, problem) for n, runs in found.items() if runs}
         if len(shown) < 2:
             continue

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks import paper
 from benchmarks.problems import Benchmark
-from benchmarks.trials import SEEDS, Line, Method, is_of
+from benchmarks.trials import SEEDS, Line, Method, epochs_to_target, final_lines
 
 
 def print_summary(
@@ -31,11 +31,11 @@ def print_summary(
     print("| method | " + " | ".join(problems) + " |")
     print("| --- |" + " --- |" * len(problems))
     for method in methods:
-        if not any(final_lines(method, name, lines) for name in problems):
+        if not any(final_lines(method.name, name, lines) for name in problems):
             continue
         cells = [
             _with_paper(
-                _mean(final_lines(method, name, lines), _final("test")),
+                _mean(final_lines(method.name, name, lines), _final("test")),
                 name,
                 in_paper.get(method.name, method.name),
             )
@@ -76,19 +76,13 @@ def print_problem(
     print("| --- |" + " --- |" * len(columns))
     missing = []
     for method in methods:
-        runs = final_lines(method, benchmark.name, lines)
+        runs = final_lines(method.name, benchmark.name, lines)
         if runs:
             cells = [cell(runs) for cell in columns.values()]
             print(f"| {method.name} | " + " | ".join(cells) + " |")
         if len(runs) < len(SEEDS):
             missing.append(method.name)
     print(f"\nNot all seeds were run of: {', '.join(missing)}.\n" if missing else "")
-
-
-def final_lines(method: Method, problem: str, lines: Iterable[Line]) -> list[Line]:
-    """The final runs of a method on a problem, by seed."""
-    found = [line for line in lines if is_of(line, method, problem, "final")]
-    return sorted(found, key=lambda line: line["seed"])
 
 
 def _mean(runs: Sequence[Line], measure: Callable[[Line], float]) -> str:
@@ -112,11 +106,8 @@ def _at_best_epoch(line: Line) -> float:
 
 def _to_target(runs: Sequence[Line], target: float) -> str:
     """Epochs until the target; how many runs reached it where not all did."""
-    epochs = []
-    for line in runs:
-        reached = np.array(line["validation_accuracy"]) >= target
-        if reached.any():
-            epochs.append(int(np.argmax(reached)) + 1)
+    found = [epochs_to_target(line, target) for line in runs]
+    epochs = [each for each in found if each is not None]
     if not epochs:
         return "never"
     note = "" if len(epochs) == len(runs) else f" ({len(epochs)} of {len(runs)})"
@@ -157,7 +148,7 @@ def print_rates(methods: Sequence[Method], problem: str, lines: Sequence[Line]) 
     for method in methods:
         rates = [
             each
-            for line in final_lines(method, problem, lines)
+            for line in final_lines(method.name, problem, lines)
             for name, each in line["rates"].items()
             if name.endswith("learning_rate") and line["status"] == "finished"
         ]

@@ -115,7 +115,7 @@ def missing_trials(
 
 def _scores(method: Method, problem: str, lines: Iterable[Line]) -> dict[int, float]:
     """The score of each trial that has a line, by its index in `FACTORS`."""
-    found = [line for line in lines if is_of(line, method, problem, "tuning")]
+    found = [line for line in lines if is_of(line, method.name, problem, "tuning")]
     trials = [method.trial(index) for index in range(len(FACTORS))]
     return {
         trials.index(line["settings"]): validation_score(line)
@@ -161,11 +161,22 @@ def validation_score(line: Line) -> float:
     return float(np.mean(line["validation_accuracy"][-LAST_EPOCHS:]))
 
 
-def is_of(line: Line, method: Method, problem: str, phase: str) -> bool:
-    """Whether a line is of this method's runs on this problem in this phase."""
-    return (line["method"], line["problem"], line["phase"]) == (
-        method.name, problem, phase,
-    )  # fmt: skip
+def is_of(line: Line, method: str, problem: str, phase: str) -> bool:
+    """Whether a line is of this method on this problem in this phase, all by name."""
+    key = (line["method"], line["problem"], line["phase"])
+    return key == (method, problem, phase)
+
+
+def final_lines(method: str, problem: str, lines: Iterable[Line]) -> list[Line]:
+    """The final runs of a method on a problem, in the order of their seeds."""
+    found = [line for line in lines if is_of(line, method, problem, "final")]
+    return sorted(found, key=lambda line: line["seed"])
+
+
+def epochs_to_target(line: Line, target: float) -> int | None:
+    """Epochs until a run's validation accuracy is the target's; `None` for never."""
+    reached = np.array(line["validation_accuracy"]) >= target
+    return int(np.argmax(reached)) + 1 if reached.any() else None
 
 
 def _run_missing(
@@ -174,7 +185,8 @@ def _run_missing(
     done = [
         line["seed"]
         for line in lines_of(path)
-        if is_of(line, method, benchmark.name, phase) and line["settings"] == settings
+        if is_of(line, method.name, benchmark.name, phase)
+        and line["settings"] == settings
     ]
     is_final = phase == "final"
     seeds = [

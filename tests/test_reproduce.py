@@ -46,6 +46,29 @@ def test_a_comparison_is_decided_by_differences_of_runs_with_the_same_seed(
     assert outcome.error == pytest.approx(differences.std(ddof=1) / 3**0.5)
 
 
+def errors_of(method, *finals):
+    return [
+        line(method, seed) | {"test_rmse": [0.5, final]}
+        for seed, final in enumerate(finals)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("finals", "says"),
+    [
+        ((0.2, 0.21, 0.22), "yes"),
+        ((0.4, 0.41, 0.42), "no"),
+        ((0.2, 0.21, None), "open"),
+        ((None, None, None), "no"),
+    ],
+)
+def test_of_regression_less_error_is_more_and_a_run_without_a_number_least(
+    finals, says
+):
+    lines = errors_of("A", *finals) + errors_of("B", 0.31, 0.3, 0.32)
+    assert compare(MORE, lines).says == says
+
+
 def test_runs_of_other_seeds_problems_and_phases_are_not_compared():
     lines = runs("A", 0.9, 0.91)
     others = [line("B", seed, 0.1) for seed in (1, 2, 3)]

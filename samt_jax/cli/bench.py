@@ -16,6 +16,7 @@ from samt_jax.bench.cells import Method, Network, networks
 from samt_jax.bench.measure import measure_network
 from samt_jax.bench.safety import measure_checkpoint
 from samt_jax.cli.environment import environment
+from samt_jax.cli.memory import in_units
 from samt_jax.cli.options import Bench
 from samt_jax.data import DataError, load
 from samt_jax.runs import append_line, to_json
@@ -61,7 +62,7 @@ def run(options: Bench) -> int:
     saved = None
     if any(network.name == PAPERS for network in chosen):
         saved = measure_checkpoint(dataset, pathlib.Path.cwd())
-        words.print(_checkpoint_sentence(saved), highlight=False)
+        words.print(checkpoint_sentence(saved), highlight=False)
         if options.out is not None:
             append_line(options.out, saved | about)
     if options.json:
@@ -127,10 +128,18 @@ def _sentence(line: Line) -> str:
     )
 
 
-def _checkpoint_sentence(saved: Line) -> str:
+def checkpoint_sentence(saved: Line) -> str:
+    """What a checkpoint costs, in words.
+
+    Args:
+      saved: From :func:`~samt_jax.bench.safety.measure_checkpoint`.
+
+    Returns:
+      The sentence, without its full stop.
+    """
     low, high = saved["save_ms_quartiles"]
     return (
-        f"a checkpoint of {saved['checkpoint']}, {saved['bytes'] / 2**20:.1f} MiB: "
+        f"a checkpoint of {saved['checkpoint']}, {in_units(saved['bytes'])}: "
         f"{saved['save_ms']:.0f} ms (quartiles {low:.0f} and {high:.0f}), restored in "
         f"{saved['restore_ms']:.0f} ms"
     )
@@ -156,7 +165,7 @@ def _print(lines: list[Line], saved: Line | None) -> None:
             )
         Console(file=sys.stdout).print(table)
     if saved is not None:
-        print(_checkpoint_sentence(saved))
+        print(checkpoint_sentence(saved))
 
 
 def _number(line: Line, key: str, unit: float, form: str, suffix: str = "") -> str:
