@@ -18,13 +18,13 @@ from samt_jax.chain_run import Rows, Run, take
 from samt_jax.layer_step import (
     Average,
     LayerStep,
-    candidate_is_finite,
+    candidate_evidence,
     layer_gradient,
     measure_step,
     push,
     shift,
 )
-from samt_jax.meta import all_finite, block_updates, keep_if
+from samt_jax.meta import block_updates, keep_if
 from samt_jax.step_size import spread_step_sizes
 from samt_jax.visit import (
     GRADIENT,
@@ -126,9 +126,9 @@ def visit_layer(
         jnp.mean(run.losses),
         measured,
         directed.state,
-        directed.is_finite,
+        directed.evidence,
         proposed,
-        candidate_is_finite(step, rule.features, measured, proposed.heads, candidate),
+        candidate_evidence(step, rule.features, measured, proposed.heads, candidate),
         jnp.mean(moved.meta_losses),
         pull(-moved.meta_cotangent)[0],
     )
@@ -142,11 +142,11 @@ def visit_layer(
 
 
 class _Directed(NamedTuple):
-    """A direction, its state, whether that is finite, and what is known of it."""
+    """A direction, its state, what is finite only if that is, and more if known."""
 
     values: BlockValues
     state: optax.OptState
-    is_finite: Array
+    evidence: PyTree
     average: Average | None
 
 
@@ -156,7 +156,7 @@ def _direct(visit: LayerVisit, grads: BlockValues, state: Any) -> _Directed:
     if rule.direction is not MOMENTUM:
         own = by_path(visit.block, visit.own)
         values, state = rule.direction.update(grads, state, own)
-        return _Directed(values, state, all_finite(state), None)
+        return _Directed(values, state, state, None)
     values = optax.tree.update_moment(grads, state.ema, MOMENTUM_DECAY, 1)
     count = optax.safe_increment(state.count)
     ends = [jnp.max(jnp.abs(leaf)).astype(jnp.float32) for leaf in values.values()]
@@ -164,7 +164,7 @@ def _direct(visit: LayerVisit, grads: BlockValues, state: Any) -> _Directed:
     correction = 1 / (1 - MOMENTUM_DECAY**count)
     average = Average(MOMENTUM_DECAY, correction, largest, visit.push)
     state = optax.EmaState(count, values)
-    return _Directed(values, state, jnp.isfinite(largest), average)
+    return _Directed(values, state, largest, average)
 
 
 def by_path(block: Block, values: LayerValues) -> BlockValues:

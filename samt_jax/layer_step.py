@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float, PyTree
 
 from samt_jax.blocks import BlockValues
 from samt_jax.chain import Layer, LayerValues
@@ -30,7 +30,6 @@ from samt_jax.features import (
     gradient_features,
     largest_entry,
 )
-from samt_jax.meta import all_finite
 from samt_jax.step_size import HeadSteps, StepLayout, spread_step_sizes
 
 
@@ -213,14 +212,14 @@ def measure_step(step: LayerStep, features: Features) -> Float[Array, "k"]:
     )
 
 
-def candidate_is_finite(
+def candidate_evidence(
     step: LayerStep,
     features: Features,
     measured: Float[Array, "k"],
     heads: tuple[HeadSteps, ...],
     candidate: BlockValues,
-) -> Bool[Array, ""]:
-    """Whether a candidate is finite; told from a bound of the step where one is known.
+) -> PyTree:
+    """What is finite only if a candidate is; a bound of the step where one is known.
 
     Finite weights stay finite under a step of less than half the largest number, and
     the gradient's ends were read for its features, an average's for its own check: no
@@ -235,18 +234,17 @@ def candidate_is_finite(
       candidate: The layer's parameters after the step.
 
     Returns:
-      One boolean.
+      The bound, or the candidate.
     """
     if step.average is not None:
         largest = step.average.correction * step.average.largest
     elif features.measure is gradient_features and step.is_gradient:
         largest = jnp.maximum(jnp.abs(measured[2]), jnp.abs(measured[3]))
     else:
-        return all_finite(candidate)
+        return candidate
     bounds = [_largest_step(head) for head in heads]
-    bound = largest * jnp.max(jnp.stack(bounds))
     # Half the range for the step and half for the weights.
-    return jnp.isfinite(2 * bound)
+    return 2 * (largest * jnp.max(jnp.stack(bounds)))
 
 
 def _largest_step(head: HeadSteps) -> Array:

@@ -16,7 +16,7 @@ derivative by the step size is -0.75: a larger step would have lowered the loss.
 visit to b then starts from a = 1.75.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import jax
@@ -39,6 +39,10 @@ CAUSES = (
 # Up to this many entries a kernel a leaf costs more than joining leaves; beyond it,
 # joining does.
 _SMALL = 2**14
+
+# A mean of gradients this many times below the largest number, whatever Adam divides
+# it by, is a finite step.
+_ADAM_MARGIN = 1e10
 
 
 class MetaState(NamedTuple):
@@ -131,6 +135,10 @@ def step_meta_params(
     return MetaState(optax.apply_updates(state.params, updates), opt_state)
 
 
+class _Adam(optax.GradientTransformation):
+    """Adam at a rate of at most 1, whose averages tell whether its step is finite."""
+
+
 def adam(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
     """Adam, on one vector where an eta model is small, and leaf by leaf where not.
 
@@ -152,12 +160,58 @@ def adam(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
     def chosen(tree: PyTree) -> optax.GradientTransformation:
         return joined if optax.tree.size(tree) <= _SMALL else leaf_by_leaf
 
-    return optax.GradientTransformation(
+    known = isinstance(learning_rate, float) and learning_rate <= 1
+    return (_Adam if known else optax.GradientTransformation)(
         lambda params: chosen(params).init(params),
         lambda updates, state, params=None: chosen(updates).update(
             updates, state, params
         ),
     )
+
+
+class StepEvidence(NamedTuple):
+    """What shows that a step of the meta-optimizer left everything finite.
+
+    Attributes:
+      numbers: Finite only if all that the step changed is.
+      shows_gradient: Whether they are also finite only if the meta-gradient is.
+    """
+
+    numbers: PyTree
+    shows_gradient: bool
+
+
+def step_evidence(
+    state: MetaState, optimizer: optax.GradientTransformation
+) -> StepEvidence:
+    """What to look at after a step of the meta-optimizer, from a finite state.
+
+    Of :func:`adam` its averages, without a pass over the weights: in single precision a
+    mean below 1e28 makes a step below 1e37. (That a mean above it is refused is no
+    loss.)
+
+    Args:
+      state: The state after the step.
+      optimizer: The meta-optimizer.
+
+    Returns:
+      The evidence.
+
+    Example:
+      >>> import jax.numpy as jnp, optax
+      >>> state = MetaState(jnp.ones(2), optax.sgd(0.1).init(jnp.ones(2)))
+      >>> step_evidence(state, optax.sgd(0.1)).shows_gradient
+      False
+    """
+    is_wide = all(
+        float(jnp.finfo(leaf.dtype).max) > _ADAM_MARGIN**2
+        for leaf in jax.tree.leaves(state.params)
+    )
+    if not (isinstance(optimizer, _Adam) and is_wide):
+        return StepEvidence(state, False)
+    averages = state.opt_state[0]
+    scaled = optax.tree.scale(_ADAM_MARGIN, averages.mu)
+    return StepEvidence((scaled, averages.nu), True)
 
 
 def all_finite(tree: PyTree) -> Bool[Array, ""]:
@@ -174,35 +228,52 @@ def all_finite(tree: PyTree) -> Bool[Array, ""]:
       >>> bool(all_finite({"a": jnp.array([1.0, jnp.inf])}))
       False
     """
-    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
-    small = [leaf for leaf in leaves if leaf.size <= _SMALL]
-    large = [leaf for leaf in leaves if leaf.size > _SMALL]
-    joined = [jnp.concatenate([jnp.ravel(leaf) for leaf in small])] if small else []
     # A number less itself is 0, and NaN for an infinity: one short sum instead of a
     # chain of boolean reductions for every leaf.
-    sums = [jnp.sum(leaf - leaf) for leaf in (*large, *joined)]
-    return jnp.isfinite(sum(sums, start=jnp.zeros(())))
+    zeros: dict[tuple, Array] = {}
+    for leaf in jax.tree.leaves(tree):
+        if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+            kind = jnp.shape(leaf), jnp.result_type(leaf)
+            zeros[kind] = zeros.get(kind, 0) + (leaf - leaf)
+    small = [zero for zero in zeros.values() if 1 < zero.size <= _SMALL]
+    large = [zero for zero in zeros.values() if zero.size > _SMALL]
+    joined = [jnp.concatenate([jnp.ravel(zero) for zero in small])] if small else []
+    sums = [jnp.sum(zero) for zero in (*large, *joined)]
+    single = [jnp.reshape(zero, ()) for zero in zeros.values() if zero.size == 1]
+    return jnp.isfinite(sum([*single, *sums], start=jnp.zeros(())))
 
 
-def first_failure(checks: dict[str, Bool[Array, ""]]) -> Int[Array, ""]:
-    """Names the first stage of a visit that was not finite.
+def first_failure(
+    made: dict[str, PyTree], shown_later: Collection[str] = ()
+) -> Int[Array, ""]:
+    """Names the first stage of a visit that made something not finite.
+
+    Everything is looked at as one, and only if that is not finite is the stage searched
+    for.
 
     Args:
-      checks: Whether each stage was finite; the keys are `CAUSES`.
+      made: What each stage made; the keys are `CAUSES`.
+      shown_later: Stages whose failure is sure to make a later one fail.
 
     Returns:
-      Index into `CAUSES`, or -1 where all were finite.
+      Index into `CAUSES`, or -1 where all is finite.
 
     Example:
       >>> import jax.numpy as jnp
-      >>> checks = {cause: jnp.array(cause != "candidate") for cause in CAUSES}
-      >>> CAUSES[int(first_failure(checks))]
+      >>> made = dict.fromkeys(CAUSES, jnp.ones(2)) | {"candidate": jnp.array(jnp.inf)}
+      >>> CAUSES[int(first_failure(made))]
       'candidate'
     """
-    index = jnp.full((), -1, jnp.int32)
-    for cause in reversed(CAUSES):
-        index = jnp.where(checks[cause], index, CAUSES.index(cause))
-    return index
+
+    def search() -> Int[Array, ""]:
+        index = jnp.full((), -1, jnp.int32)
+        for cause in reversed(CAUSES):
+            index = jnp.where(all_finite(made[cause]), index, CAUSES.index(cause))
+        return index
+
+    telling = [made[cause] for cause in CAUSES if cause not in shown_later]
+    nothing = jnp.full((), -1, jnp.int32)
+    return jax.lax.cond(all_finite(telling), lambda: nothing, search)
 
 
 def keep_if(ok: Bool[Array, ""], new: PyTree, old: PyTree) -> PyTree:

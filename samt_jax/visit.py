@@ -47,11 +47,11 @@ from samt_jax.meta import (
     CAUSES,
     MetaState,
     adam,
-    all_finite,
     block_updates,
     first_failure,
     keep_if,
     meta_value_and_grad,
+    step_evidence,
     step_meta_params,
 )
 from samt_jax.records import VisitInfo, describe_visit, no_visit
@@ -179,29 +179,32 @@ def visit_block(
         objective, meta.params
     )
     visited = Visited(
-        value, measured, direction_state, all_finite(direction_state), proposed,
-        all_finite(candidate), meta_value, meta_grads,
+        value, measured, direction_state, direction_state, proposed, candidate,
+        meta_value, meta_grads,
     )  # fmt: skip
     ok, state = commit_visit(rule, block, state, visited)
     return keep_if(ok, updates, no_update(updates)), state
 
 
 class Proposed(NamedTuple):
-    """What an eta model proposes for a block: squashed, composed; raw all finite?"""
+    """What an eta model proposes for a block: squashed and composed, and raw."""
 
     heads: tuple[HeadSteps, ...]
-    raw_finite: Array
+    raw: tuple[Array, Array]
 
 
 class Visited(NamedTuple):
-    """All that a visit worked out before it is decided whether to keep it."""
+    """All that a visit worked out before it is decided whether to keep it.
+
+    Of the direction and the candidate there is what is finite only if they are.
+    """
 
     value: Scalar | None
     measured: Float[Array, "k"]
     direction_state: optax.OptState
-    direction_finite: Array
+    direction_evidence: PyTree
     proposed: Proposed
-    candidate_finite: Array
+    candidate_evidence: PyTree
     meta_value: Scalar
     meta_grads: PyTree
 
@@ -231,7 +234,7 @@ def propose(
         mixing_weight=rule.mixing_weight,
         terms=rule.terms,
     )
-    return Proposed(heads, all_finite((raw_mixing_weight, raw_proposal)))
+    return Proposed(heads, (raw_mixing_weight, raw_proposal))
 
 
 def commit_visit(
@@ -245,20 +248,24 @@ def commit_visit(
     name, owner = block.name, meta_name(rule, block)
     before = state.meta[owner]
     meta = step_meta_params(before, visited.meta_grads, rule.meta_optimizer)
-    value = visited.value
-    checks = {
-        "loss": jnp.array(True) if value is None else jnp.isfinite(value),
-        "gradient": all_finite(visited.measured) & visited.direction_finite,
-        "eta_output": visited.proposed.raw_finite,
-        "candidate": visited.candidate_finite,
-        "meta_loss": jnp.isfinite(visited.meta_value),
-        "meta_gradient": all_finite(visited.meta_grads),
-        "meta_update": all_finite(meta),
+    evidence = step_evidence(meta, rule.meta_optimizer)
+    made = {
+        "loss": visited.value,
+        "gradient": (visited.measured, visited.direction_evidence),
+        "eta_output": visited.proposed.raw,
+        "candidate": visited.candidate_evidence,
+        "meta_loss": visited.meta_value,
+        "meta_gradient": visited.meta_grads,
+        "meta_update": evidence.numbers,
     }
-    cause = first_failure(checks)
+    cause = first_failure(made, ("meta_gradient",) if evidence.shows_gradient else ())
     ok = cause < 0
     info = describe_visit(
-        visited.measured, visited.proposed.heads, value, visited.meta_value, cause
+        visited.measured,
+        visited.proposed.heads,
+        visited.value,
+        visited.meta_value,
+        cause,
     )
     state = state._replace(
         meta=state.meta | {owner: keep_if(ok, meta, before)},

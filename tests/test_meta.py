@@ -14,6 +14,7 @@ from samt_jax.meta import (
     first_failure,
     keep_if,
     meta_value_and_grad,
+    step_evidence,
     step_meta_params,
 )
 
@@ -109,13 +110,50 @@ def test_adam_is_that_of_optax_however_it_is_laid_out(size, rng):
             np.testing.assert_allclose(own[name], known[name], rtol=1e-6)
 
 
-def test_the_first_failure_is_named():
-    good = {cause: jnp.array(True) for cause in CAUSES}
-    assert first_failure(good) == -1
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("shown_later", [(), ("loss", "meta_gradient")])
+def test_the_first_failure_is_named(bad, shown_later):
+    good = {cause: {"a": jnp.ones((2, 3)), "b": jnp.ones(3)} for cause in CAUSES}
+    made_bad = {"a": jnp.ones((2, 3)), "b": jnp.array([1.0, bad, 1.0])}
+    assert first_failure(good, shown_later) == -1
     for index, cause in enumerate(CAUSES):
-        assert first_failure(good | {cause: jnp.array(False)}) == index
-    last_two = {cause: jnp.array(False) for cause in CAUSES[-2:]}
+        # What is shown later makes a later stage fail, and is named for all that.
+        last = {CAUSES[-1]: made_bad} if cause in shown_later else {}
+        made = good | {cause: made_bad} | last
+        assert first_failure(made, shown_later) == index
+    last_two = dict.fromkeys(CAUSES[-2:], made_bad)
     assert CAUSES[int(first_failure(good | last_two))] == CAUSES[-2]
+
+
+@pytest.mark.parametrize("size", [5, 20_000])
+@pytest.mark.parametrize("number", [*BAD, 1e30, 1e18])
+def test_averages_of_adam_show_whether_its_step_is_finite(size, number):
+    # Whatever of these is in a gradient or in the averages: either the evidence is not
+    # finite, or the step is.
+    optimizer, params = adam(1.0), {"w": jnp.ones(size)}
+    start = MetaState(params, optimizer.init(params))
+    spoiled = {"w": jnp.zeros(size).at[1].set(number)}
+    momentum = jax.tree.map(lambda m: m.at[1].set(number), start.opt_state[0].mu)
+    averages = start.opt_state[0]._replace(mu=momentum)
+    spoiled_before = start._replace(opt_state=(averages, *start.opt_state[1:]))
+    for before, grads in ((start, spoiled), (spoiled_before, params)):
+        after = step_meta_params(before, grads, optimizer)
+        evidence = step_evidence(after, optimizer)
+        assert evidence.shows_gradient
+        assert all_finite(evidence.numbers) == (number == 1e18)
+        assert all_finite(after) or not all_finite(evidence.numbers)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "dtype"),
+    [(optax.adam(1e-3), "float32"), (adam(2.0), "float32"), (adam(1e-3), "float16")],
+)
+def test_evidence_of_other_steps_is_all_that_they_changed(optimizer, dtype):
+    params = {"w": jnp.ones(3, dtype)}
+    state = MetaState(params, optimizer.init(params))
+    evidence = step_evidence(state, optimizer)
+    assert evidence.numbers is state
+    assert not evidence.shows_gradient
 
 
 def test_what_is_kept_is_kept_to_the_bit():
