@@ -162,7 +162,8 @@ def keep_programs(folder: Path) -> None:
 
     Lives then run the same machine code, and start in a fraction of the time.
     """
-    compile_afresh, names = trainer._compile, iter(("init", "train", "evaluate"))
+    compile_afresh = trainer._compile
+    names = iter(("weights", "evaluate", "init", "train"))
 
     def compile_once(*args: Any) -> Any:
         path = folder / f"{next(names)}.program"

@@ -5,7 +5,7 @@
 
 import hashlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,9 @@ from samt_jax.problem import ModelState, Problem
 # ``make_algorithm(loss_fn, key, num_steps)``: an algorithm for a loss and a run's
 # length. It is called while tracing, so the key may differ from seed to seed.
 MakeAlgorithm = Callable[[LossFn, Key, int], Algorithm]
+
+# What a problem starts from, and what is judged.
+Weights: TypeAlias = tuple[Params, ModelState]
 
 # What a run's key is used for; each use has a key of its own.
 _INIT, _MAKE, _ALGORITHM, _STEPS = range(4)
@@ -76,11 +79,25 @@ class EpochMetrics(NamedTuple):
     is_finite: Bool[Array, "*seeds"]
 
 
+def init_weights(problem: Problem, seed: Int[Array, ""]) -> Weights:
+    """What a run of this seed starts from, whatever trains it.
+
+    Args:
+      problem: What is trained.
+      seed: The run's seed.
+
+    Returns:
+      The parameters and the model's state.
+    """
+    return problem.init(jax.random.fold_in(jax.random.key(seed), _INIT))
+
+
 def init_state(
     problem: Problem,
     make_algorithm: MakeAlgorithm,
     num_steps: int,
     seed: Int[Array, ""],
+    weights: Weights,
     indices: StepIndices,
     train: Batch,
 ) -> tuple[TrainState, Totals]:
@@ -91,6 +108,7 @@ def init_state(
       make_algorithm: Makes the algorithm.
       num_steps: Length of the run.
       seed: The run's seed.
+      weights: The parameters and the model's state.
       indices: The examples of the first step.
       train: The training set.
 
@@ -98,7 +116,7 @@ def init_state(
       The state, and the sums over no steps.
     """
     key = jax.random.key(seed)
-    params, model_state = problem.init(jax.random.fold_in(key, _INIT))
+    params, model_state = weights
     algorithm = make_algorithm(
         problem.loss_fn, jax.random.fold_in(key, _MAKE), num_steps
     )
@@ -166,14 +184,19 @@ def train_steps(
     return state, totals, _metrics_of(state, totals)
 
 
-def evaluate_state(
-    problem: Problem, state: TrainState, examples: Batch, batch_size: int
+def evaluate_weights(
+    problem: Problem,
+    params: Params,
+    model_state: ModelState,
+    examples: Batch,
+    batch_size: int,
 ) -> dict[str, Scalar]:
-    """Judges a state on a part of the data, every example once.
+    """Judges a network on a part of the data, every example once.
 
     Args:
       problem: What is trained.
-      state: The state.
+      params: The parameters.
+      model_state: The model's state.
       examples: The part, examples along the first axis.
       batch_size: Examples a batch; the last, smaller batch counts as what it is.
 
@@ -185,7 +208,7 @@ def evaluate_state(
     whole = num_batches * batch_size
 
     def sums_of(batch: Batch) -> dict[str, Scalar]:
-        measures = problem.measure(state.params, state.model_state, batch)
+        measures = problem.measure(params, model_state, batch)
         return {name: jnp.sum(each) for name, each in measures.items()}
 
     sums = []

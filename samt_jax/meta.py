@@ -39,10 +39,8 @@ CAUSES = (
 # Up to this many entries a kernel a leaf costs more than joining leaves; beyond it,
 # joining does.
 _SMALL = 2**14
-
-# A mean of gradients this many times below the largest number, whatever Adam divides
-# it by, is a finite step.
-_ADAM_MARGIN = 1e10
+# What a number of single precision may be, and one of half precision not.
+_WIDE = 1e30
 
 
 class MetaState(NamedTuple):
@@ -136,7 +134,7 @@ def step_meta_params(
 
 
 class _Adam(optax.GradientTransformation):
-    """Adam at a rate of at most 1, whose averages tell whether its step is finite."""
+    """Adam at a rate of at most 1, whose gradient tells whether its step is finite."""
 
 
 def adam(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
@@ -182,16 +180,18 @@ class StepEvidence(NamedTuple):
 
 
 def step_evidence(
-    state: MetaState, optimizer: optax.GradientTransformation
+    state: MetaState, grads: PyTree, optimizer: optax.GradientTransformation
 ) -> StepEvidence:
     """What to look at after a step of the meta-optimizer, from a finite state.
 
-    Of :func:`adam` its averages, without a pass over the weights: in single precision a
-    mean below 1e28 makes a step below 1e37. (That a mean above it is refused is no
-    loss.)
+    Of :func:`adam` the squared norm of the gradient: where that is finite, no entry is
+    above 2e19 in single precision, the averages are finite, and the step is below 2e28.
+    What Adam makes then depends on no check of its averages and weights, which would
+    take passes over them. (That a larger gradient is refused is no loss.)
 
     Args:
       state: The state after the step.
+      grads: The meta-gradient.
       optimizer: The meta-optimizer.
 
     Returns:
@@ -200,18 +200,23 @@ def step_evidence(
     Example:
       >>> import jax.numpy as jnp, optax
       >>> state = MetaState(jnp.ones(2), optax.sgd(0.1).init(jnp.ones(2)))
-      >>> step_evidence(state, optax.sgd(0.1)).shows_gradient
+      >>> step_evidence(state, jnp.ones(2), optax.sgd(0.1)).shows_gradient
       False
     """
     is_wide = all(
-        float(jnp.finfo(leaf.dtype).max) > _ADAM_MARGIN**2
-        for leaf in jax.tree.leaves(state.params)
+        float(jnp.finfo(leaf.dtype).max) > _WIDE for leaf in jax.tree.leaves(grads)
     )
     if not (isinstance(optimizer, _Adam) and is_wide):
         return StepEvidence(state, False)
-    averages = state.opt_state[0]
-    scaled = optax.tree.scale(_ADAM_MARGIN, averages.mu)
-    return StepEvidence((scaled, averages.nu), True)
+    squares = [jnp.vdot(part, part) for part in _joined(jax.tree.leaves(grads))]
+    return StepEvidence(squares, True)
+
+
+def _joined(leaves: list[Array]) -> list[Array]:
+    """Leaves as vectors, small ones joined: a kernel for each costs more."""
+    small = [jnp.ravel(leaf) for leaf in leaves if leaf.size <= _SMALL]
+    large = [jnp.ravel(leaf) for leaf in leaves if leaf.size > _SMALL]
+    return [*large, jnp.concatenate(small)] if small else large
 
 
 def all_finite(tree: PyTree) -> Bool[Array, ""]:
@@ -235,11 +240,9 @@ def all_finite(tree: PyTree) -> Bool[Array, ""]:
         if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
             kind = jnp.shape(leaf), jnp.result_type(leaf)
             zeros[kind] = zeros.get(kind, 0) + (leaf - leaf)
-    small = [zero for zero in zeros.values() if 1 < zero.size <= _SMALL]
-    large = [zero for zero in zeros.values() if zero.size > _SMALL]
-    joined = [jnp.concatenate([jnp.ravel(zero) for zero in small])] if small else []
-    sums = [jnp.sum(zero) for zero in (*large, *joined)]
     single = [jnp.reshape(zero, ()) for zero in zeros.values() if zero.size == 1]
+    several = _joined([zero for zero in zeros.values() if zero.size > 1])
+    sums = [jnp.sum(zero) for zero in several]
     return jnp.isfinite(sum([*single, *sums], start=jnp.zeros(())))
 
 

@@ -4,6 +4,7 @@ This is the only file of the library that calls `jit`. Several seeds share one
 compilation.
 """
 
+import functools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -14,18 +15,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree
 
-from samt_jax.base import Batch
+from samt_jax.base import Batch, Params
 from samt_jax.data_order import DataOrder, StepIndices, data_order, step_indices
 from samt_jax.loop import (
     EpochMetrics,
     MakeAlgorithm,
     Totals,
     TrainState,
-    evaluate_state,
+    Weights,
+    evaluate_weights,
     init_state,
+    init_weights,
     train_steps,
 )
-from samt_jax.problem import Problem
+from samt_jax.problem import ModelState, Problem
 
 Evaluation = dict[str, dict[str, Float[np.ndarray, " seeds"]]]
 
@@ -132,7 +135,8 @@ def prepare(
 
     def start() -> Progress:
         seeds, first = plan.seeds_and_first_step()
-        state, totals = programs.init.call((seeds, first), problem.train)
+        weights = programs.weights.call((seeds,), ())
+        state, totals = programs.init.call((weights, seeds, first), problem.train)
         return _progress(state, totals, np.zeros(len(seeds), bool))
 
     return Trainer(
@@ -141,7 +145,9 @@ def prepare(
             state, totals, jax.ShapeDtypeStruct((len(seeds),), np.dtype(bool))
         ),
         advance=lambda progress, stop: _advance(plan, programs.train, progress, stop),
-        evaluate=lambda state: jax.device_get(programs.evaluate.call((state,), parts)),
+        evaluate=lambda state: jax.device_get(
+            programs.evaluate.call((state.params, state.model_state), parts)
+        ),
         order=order,
         epochs=epochs,
         compile_seconds=compile_seconds,
@@ -199,6 +205,7 @@ class _Compiled(NamedTuple):
 class _Programs(NamedTuple):
     """The compiled programs of a run."""
 
+    weights: _Compiled
     init: _Compiled
     train: _Compiled
     evaluate: _Compiled
@@ -210,9 +217,10 @@ def _compile_programs(
     problem, make_algorithm, order, *_ = plan
 
     def init_seed(
-        seed: Array, indices: StepIndices, train: Batch
+        weights: Weights, seed: Array, indices: StepIndices, train: Batch
     ) -> tuple[TrainState, Totals]:
-        return init_state(problem, make_algorithm, plan.num_steps, seed, indices, train)
+        start = problem, make_algorithm, plan.num_steps, seed
+        return init_state(*start, weights, indices, train)
 
     def train_seed(
         state: TrainState, totals: Totals, indices: StepIndices, shared: Any
@@ -220,20 +228,52 @@ def _compile_programs(
         progress, length = (state, totals), plan.num_steps
         return train_steps(problem, make_algorithm, length, progress, indices, *shared)
 
-    def evaluate_seed(state: TrainState, parts: dict[str, Batch]) -> PyTree:
-        return {
-            name: evaluate_state(problem, state, part, eval_batch_size)
-            for name, part in parts.items()
-        }
-
-    start = plan.seeds_and_first_step()
+    of_problem = _ByIdentity(problem), len(plan.seeds), eval_batch_size, seeds_at_once
+    weights, evaluate = _problem_programs(*of_problem)
+    start = weights.shape, *plan.seeds_and_first_step()
     init = _compile(init_seed, seeds_at_once, start, problem.train)
     epoch = plan.indices(0, order.steps_per_epoch)
     shared = (problem.train, (np.int32(0), np.int32(0)))
     train = _compile(train_seed, seeds_at_once, (*init.shape, epoch), shared)
+    return _Programs(weights, init, train, evaluate)
+
+
+class _ByIdentity:
+    """A problem as a key, which is equal to itself alone."""
+
+    def __init__(self, problem: Problem):
+        self.problem = problem
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ByIdentity) and self.problem is other.problem
+
+    def __hash__(self) -> int:
+        return id(self.problem)
+
+
+# What a run has of its problem alone; the methods of a comparison compile it once.
+@functools.lru_cache(maxsize=1)
+def _problem_programs(
+    of: _ByIdentity, num_seeds: int, eval_batch_size: int, seeds_at_once: int
+) -> tuple[_Compiled, _Compiled]:
+    problem = of.problem
+
+    def weights_of_seed(seed: Array, data: Any) -> Weights:
+        del data
+        return init_weights(problem, seed)
+
+    def evaluate_seed(
+        params: Params, model_state: ModelState, parts: dict[str, Batch]
+    ) -> PyTree:
+        return {
+            name: evaluate_weights(problem, params, model_state, part, eval_batch_size)
+            for name, part in parts.items()
+        }
+
+    seeds = jnp.zeros(num_seeds, jnp.uint32)
+    weights = _compile(weights_of_seed, seeds_at_once, (seeds,), ())
     parts = dict(problem.evaluation)
-    evaluate = _compile(evaluate_seed, seeds_at_once, (init.shape[0],), parts)
-    return _Programs(init, train, evaluate)
+    return weights, _compile(evaluate_seed, seeds_at_once, weights.shape, parts)
 
 
 def _advance(

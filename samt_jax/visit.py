@@ -248,7 +248,7 @@ def commit_visit(
     name, owner = block.name, meta_name(rule, block)
     before = state.meta[owner]
     meta = step_meta_params(before, visited.meta_grads, rule.meta_optimizer)
-    evidence = step_evidence(meta, rule.meta_optimizer)
+    evidence = step_evidence(meta, visited.meta_grads, rule.meta_optimizer)
     made = {
         "loss": visited.value,
         "gradient": (visited.measured, visited.direction_evidence),

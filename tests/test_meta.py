@@ -126,22 +126,17 @@ def test_the_first_failure_is_named(bad, shown_later):
 
 
 @pytest.mark.parametrize("size", [5, 20_000])
-@pytest.mark.parametrize("number", [*BAD, 1e30, 1e18])
-def test_averages_of_adam_show_whether_its_step_is_finite(size, number):
-    # Whatever of these is in a gradient or in the averages: either the evidence is not
-    # finite, or the step is.
+@pytest.mark.parametrize("number", [*BAD, 1e30, 1e19, -1e19, 1e-30])
+def test_the_norm_of_a_gradient_shows_whether_a_step_of_adam_is_finite(size, number):
     optimizer, params = adam(1.0), {"w": jnp.ones(size)}
-    start = MetaState(params, optimizer.init(params))
-    spoiled = {"w": jnp.zeros(size).at[1].set(number)}
-    momentum = jax.tree.map(lambda m: m.at[1].set(number), start.opt_state[0].mu)
-    averages = start.opt_state[0]._replace(mu=momentum)
-    spoiled_before = start._replace(opt_state=(averages, *start.opt_state[1:]))
-    for before, grads in ((start, spoiled), (spoiled_before, params)):
-        after = step_meta_params(before, grads, optimizer)
-        evidence = step_evidence(after, optimizer)
+    state = MetaState(params, optimizer.init(params))
+    grads = {"w": jnp.zeros(size).at[1].set(number)}
+    for _ in range(3):
+        state = step_meta_params(state, grads, optimizer)
+        evidence = step_evidence(state, grads, optimizer)
         assert evidence.shows_gradient
-        assert all_finite(evidence.numbers) == (number == 1e18)
-        assert all_finite(after) or not all_finite(evidence.numbers)
+        assert all_finite(evidence.numbers) == (abs(number) <= 1e19)
+        assert all_finite(state) or not all_finite(evidence.numbers)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +146,7 @@ def test_averages_of_adam_show_whether_its_step_is_finite(size, number):
 def test_evidence_of_other_steps_is_all_that_they_changed(optimizer, dtype):
     params = {"w": jnp.ones(3, dtype)}
     state = MetaState(params, optimizer.init(params))
-    evidence = step_evidence(state, optimizer)
+    evidence = step_evidence(state, params, optimizer)
     assert evidence.numbers is state
     assert not evidence.shows_gradient
 

@@ -1,4 +1,5 @@
 import contextlib
+import functools
 import gc
 import itertools
 import os
@@ -13,6 +14,7 @@ import pytest
 from problems import OneLayerEta, assert_same_bits
 
 from samt_jax import checkpoint, samt_sweep
+from samt_jax import trainer as trainer_module
 from samt_jax.base import Algorithm, BatchSpec, StepInfo, from_optax
 from samt_jax.data_order import data_order, epoch_batches, step_indices
 from samt_jax.loop import state_sha256
@@ -73,6 +75,7 @@ def toy_dataset(task="classification", sizes=(50, 11, 13)):
     return ToyDataset(task, *(part(size) for size in sizes))
 
 
+@functools.cache
 def toy_problem(task="classification"):
     outputs = 1 if task == "regression" else 3
     return supervised(toy_dataset(task), toy_model(outputs))
@@ -103,6 +106,27 @@ def test_epoch_is_the_loop_written_out_by_hand():
     np.testing.assert_allclose(
         last.metrics.info.value[0], np.mean(losses[6:]), rtol=1e-5
     )
+
+
+def test_methods_compile_once_what_is_of_their_problem(monkeypatch):
+    compiled, compile_it = [], trainer_module._compile
+
+    def note(function, *args):
+        compiled.append(function.__name__)
+        return compile_it(function, *args)
+
+    monkeypatch.setattr(trainer_module, "_compile", note)
+    dataset, model = toy_dataset(), toy_model(3)
+    first, second = supervised(dataset, model), supervised(dataset, model)
+    own, of_problem = ["init_seed", "train_seed"], ["weights_of_seed", "evaluate_seed"]
+    for problem, optimizer, expected in (
+        (first, "sgd", of_problem + own),
+        (first, "adam", own),
+        (second, "sgd", of_problem + own),
+    ):
+        compiled.clear()
+        records_of(optimizer, problem)
+        assert compiled == expected
 
 
 def test_model_state_is_updated_once_a_step():
