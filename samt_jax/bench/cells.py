@@ -108,7 +108,7 @@ def _mlp(*hidden: int, steps: int) -> Network:
 
 def _deep(num_layers: int) -> Network:
     hidden = (100,) * (num_layers - 1)
-    return Network(f"{num_layers}-layers", "mlp", hidden, 100)
+    return Network(f"{num_layers}-layers", "mlp", hidden, 60)
 
 
 def _deep_methods(num_layers: int) -> tuple[Method, ...]:
