@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 # In bytes; a leaf beyond it is an array of its own.
-SMALL = 16_384
+SMALL = 131_072
 _TOGETHER = "small"
 
 
