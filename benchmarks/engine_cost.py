@@ -13,20 +13,21 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from samt_jax.bench.cells import Method, networks
 from samt_jax.cli.bench import checkpoint_sentence
 from samt_jax.runs import read_lines
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "engine_cost.jsonl"
 Line = dict[str, Any]
-FIELDS = ("name", "reading", "engine", "option", "framework")
 
 
 def report() -> None:
-    """Prints what each network costs, compile time against depth, and a checkpoint."""
+    """Prints what each network costs in time and memory, depths, and a checkpoint."""
     lines = read_lines(RESULTS)
     cells = _last_cells(lines)
     shallow = [n for n in _networks(cells) if not n.endswith("-layers")]
     _print_costs(cells, shallow)
+    _print_memory(cells, shallow)
     _print_depths(cells, [n for n in _networks(cells) if n not in shallow])
     for line in [line for line in lines if "checkpoint" in line][-1:]:
         print(f"\n{checkpoint_sentence(line)}.")
@@ -38,6 +39,23 @@ def _print_costs(cells: dict[tuple, Line], networks: list[str]) -> None:
     for method in dict.fromkeys(key[1:] for key in cells if key[0] in networks):
         row = [_ratio(cells.get((network, *method))) for network in networks]
         print(f"| {_name(method)} | " + " | ".join(row) + " |")
+
+
+def _print_memory(cells: dict[tuple, Line], networks: list[str]) -> None:
+    """MiB of the method's state, and of what a step needs for its time."""
+    print("\n| state + temporaries, MiB | " + " | ".join(networks) + " |")
+    print("| --- |" + " --- |" * len(networks))
+    for method in dict.fromkeys(key[1:] for key in cells if key[0] in networks):
+        sizes = [_memory(cells.get((network, *method))) for network in networks]
+        if any(sizes):
+            print(f"| {_name(method)} | " + " | ".join(sizes) + " |")
+
+
+def _memory(line: Line | None) -> str:
+    if line is None or line.get("temporary_bytes") is None:
+        return ""
+    state, temporary = (line[f"{of}_bytes"] / 2**20 for of in ("state", "temporary"))
+    return f"{state:.1f} + {temporary:.1f}"
 
 
 def _print_depths(cells: dict[tuple, Line], networks: list[str]) -> None:
@@ -70,11 +88,18 @@ def _networks(cells: dict[tuple, Line]) -> list[str]:
 
 
 def _last_cells(lines: Sequence[Line]) -> dict[tuple, Line]:
-    return {
-        (line["network"], *(line[field] for field in FIELDS)): line
+    """The last line of each cell of the full table, in the table's order."""
+    last = {
+        (line["network"], *(line[field] for field in Method._fields)): line
         for line in lines
         if "network" in line
     }
+    keys = [
+        (network.name, *method)
+        for network, methods in networks(quick=False).items()
+        for method in methods
+    ]
+    return {key: last[key] for key in keys if key in last}
 
 
 if __name__ == "__main__":
