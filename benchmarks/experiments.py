@@ -47,8 +47,8 @@ _BY_NAME = {method.name: method for method in rivals.METHODS}
 _RIVALS = tuple(
     _BY_NAME[name]
     for name in (
-        "DANTE", "SGD-HD", "SGD", "Adam", "momentum", "momentum, cosine",
-        "SAMT-S, gradient", "SAMT-E, gradient", "SAMT-S", "SAMT-E",
+        "SAMT-S, gradient", "SAMT-E, gradient", "SGD", "Adam", "SGD-HD", "DANTE",
+        "SAMT-S", "SAMT-E", "momentum", "momentum, cosine",
     )
 )  # fmt: skip
 _GRANULARITIES = tuple(_BY_NAME[f"SAMT-{letter}"] for letter in "SERC")

@@ -23,9 +23,12 @@ from benchmarks.experiments import EXPERIMENTS, Experiment
 from benchmarks.problems import PROBLEMS
 from benchmarks.trials import Line, epochs_to_target, final_lines, lines_of
 from samt_jax.plots import plot_comparison, save_figure
+from samt_jax.plots.look import in_unit
 
 HOME = Path(__file__).parent
 REPORT, PICTURES = HOME / "REPORT.md", HOME / "pictures"
+# Methods in a picture: as many as there are colours that can be told apart.
+SHOWN = 7
 
 _HEAD = f"""# The paper, reproduced
 
@@ -81,17 +84,23 @@ def experiment_table(experiment: Experiment, lines: Sequence[Line]) -> str:
     """
     head = "| method | " + " | ".join(experiment.problems) + " |"
     rows = [head, "| --- |" + " --- |" * len(experiment.problems)]
-    missing = []
+    missing: dict[str, list[str]] = {}
     for method in experiment.methods:
         cells = []
         for problem in experiment.problems:
             runs = final_lines(method.name, problem, lines)
             cells.append(_cell(runs, problem, method.name))
             if not runs:
-                missing.append(f"{method.name} on {problem}")
+                missing.setdefault(problem, []).append(method.name)
         if any(cells):
             rows.append(f"| {method.name} | " + " | ".join(cells) + " |")
-    words = f"\nNot run: {'; '.join(missing)}.\n" if missing else ""
+    told = [
+        f"{', '.join(names)} on {problem}"
+        if len(names) < len(experiment.methods)
+        else f"anything on {problem}"
+        for problem, names in missing.items()
+    ]
+    words = f"\nNot run yet: {'; '.join(told)}.\n" if told else ""
     return "\n".join(rows) + "\n" + words
 
 
@@ -184,19 +193,25 @@ def _to_target(runs: Sequence[Line], target: float) -> str:
 
 
 def _pictures(name: str, experiment: Experiment, lines: Sequence[Line]) -> list[str]:
-    """Curves of up to six methods on the narrowest and the widest network."""
+    """Curves of the first methods on the narrowest and the widest network.
+
+    Not over seconds: the lines were made beside other work. The frame is that of the
+    runs that did not diverge.
+    """
     texts = []
     for problem in dict.fromkeys((experiment.problems[0], experiment.problems[-1])):
         found = {
-            m.name: final_lines(m.name, problem, lines) for m in experiment.methods[:6]
+            m.name: final_lines(m.name, problem, lines)
+            for m in experiment.methods[:SHOWN]
         }
         shown = {n: _as_metrics(runs, problem) for n, runs in found.items() if runs}
         if len(shown) < 2:
             continue
+        metric = PROBLEMS[problem].metric
         device = next(runs[0]["device"] for runs in found.values() if runs)
         figure = plot_comparison(
             shown,
-            metric=PROBLEMS[problem].metric,
+            metric=metric,
             gradients_per_step={
                 name: runs[0]["gradient_evaluations"] / runs[0]["steps"]
                 for name, runs in found.items()
@@ -205,6 +220,15 @@ def _pictures(name: str, experiment: Experiment, lines: Sequence[Line]) -> list[
             title=problem,
             device=device,
         )
+        ends = [
+            in_unit(run[f"test_{metric}"], metric)
+            for runs in found.values()
+            for run in runs
+            if run["status"] != "diverged"
+        ]
+        low, high = np.min(ends), np.max(ends)
+        margin = 0.05 * (high - low)
+        figure.axes[0].set_ylim(low - margin, high + margin)
         path = PICTURES / f"{name}-{problem.replace(' ', '-')}.png"
         save_figure(figure, path)
         texts.append(f"![{problem}, over epochs](pictures/{path.name})\n")
@@ -218,7 +242,6 @@ def _as_metrics(runs: Sequence[Line], problem: str) -> list[Line]:
         {
             "epoch": epoch + 1,
             "step": runs[0]["steps"] * (epoch + 1) / epochs,
-            "train_seconds": sum(run["train_seconds"][epoch] for run in runs),
             metric: [run[metric][epoch] for run in runs],
         }
         for epoch in range(epochs)

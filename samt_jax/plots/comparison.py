@@ -31,10 +31,11 @@ def plot_comparison(
     """Test metric of several optimizers over epochs, seconds and gradient evaluations.
 
     Args:
-      runs: The lines of each run, by the name to show.
+      runs: The lines of each run, by the name to show; without `train_seconds` there
+        is no picture over seconds.
       metric: ``"accuracy"`` or ``"rmse"``.
       gradients_per_step: For each name how many gradients of a batch's loss a step
-        takes; gives the third picture, in which a name that is not in it is left out.
+        takes; gives the last picture, in which a name that is not in it is left out.
         Lines then need `step`.
       title: Stands above.
       device: What it ran on; stands below.
@@ -47,21 +48,27 @@ def plot_comparison(
       >>> len(plot_comparison({"adam": [line]}, metric="accuracy").axes)
       2
     """
-    panels = 2 if gradients_per_step is None else 3
-    figure = Figure(figsize=(1 + 4.5 * panels, 4), layout="constrained")
-    axes = figure.subplots(1, panels, sharey=True)
+    xlabels = {"epoch": "epoch"}
+    if all("train_seconds" in line for lines in runs.values() for line in lines):
+        xlabels["seconds"] = "training time of all seeds (s)"
+    if gradients_per_step is not None:
+        xlabels["gradients"] = "gradients of a batch's loss"
+    figure = Figure(figsize=(1 + 4.5 * len(xlabels), 4), layout="constrained")
+    row = figure.subplots(1, len(xlabels), sharey=True, squeeze=False)[0]
+    axes = dict(zip(xlabels, row, strict=True))
     for index, (name, lines) in enumerate(runs.items()):
         values = in_unit([line[f"test_{metric}"] for line in lines], metric)
         look = (values, index, name, len(runs))
-        draw_band(axes[0], [line["epoch"] for line in lines], *look)
-        seconds = np.cumsum([line["train_seconds"] for line in lines])
-        draw_band(axes[1], seconds, *look)
+        draw_band(axes["epoch"], [line["epoch"] for line in lines], *look)
+        if "seconds" in axes:
+            seconds = np.cumsum([line["train_seconds"] for line in lines])
+            draw_band(axes["seconds"], seconds, *look)
         per_step = (gradients_per_step or {}).get(name)
         if per_step is not None:
-            draw_band(axes[2], [per_step * line["step"] for line in lines], *look)
-    style_axes(axes[0], "epoch", f"test {unit_of(metric)}")
-    xlabels = ("training time of all seeds (s)", "gradients of a batch's loss")
-    for right, xlabel in zip(axes[1:], xlabels, strict=False):
+            gradients = [per_step * line["step"] for line in lines]
+            draw_band(axes["gradients"], gradients, *look)
+    style_axes(row[0], "epoch", f"test {unit_of(metric)}")
+    for right, xlabel in zip(row[1:], list(xlabels.values())[1:], strict=True):
         style_axes(right, xlabel, "")
         if right.get_legend():
             right.get_legend().remove()
