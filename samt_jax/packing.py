@@ -28,10 +28,10 @@ def pack(leaves: Sequence[Any]) -> dict[str, np.ndarray]:
 
     Example:
       >>> import numpy as np
-      >>> leaves = [np.zeros((100, 100)), np.int32(3), np.zeros((0, 2))]
+      >>> leaves = [np.zeros((200, 200)), np.int32(3), np.zeros((0, 2))]
       >>> packed = pack(leaves)
       >>> {name: array.shape for name, array in packed.items()}
-      {'00000': (100, 100), 'small': (4,)}
+      {'00000': (200, 200), 'small': (4,)}
       >>> unpack(packed, leaves)[1]
       array(3, dtype=int32)
     """

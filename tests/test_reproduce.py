@@ -153,7 +153,7 @@ def test_the_report_has_verdicts_tables_pictures_and_what_is_missing(
     text = (tmp_path / "REPORT.md").read_text()
     assert "| A | 91.00 ± 1.00 |" in text
     assert "(1 of 3 diverged) |" in text
-    assert "Not run: C on mnist 100." in text
+    assert "Not run yet: C on mnist 100." in text
     assert "| E1 | HD is not competitive | not tested here |" in text
     assert (tmp_path / "figure3-mnist-100.png").stat().st_size > 10_000
     assert "(pictures/figure3-mnist-100.png)" in text
