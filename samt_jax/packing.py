@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# In bytes; a leaf beyond it is an array of its own, which is two files to write, to wait
-# for and to remove: more than copying a tenth of a megabyte costs.
+# In bytes; a leaf beyond it is an array of its own, which is two files to write, wait
+# for and remove: more than copying a tenth of a megabyte costs.
 SMALL = 131_072
 _TOGETHER = "small"
 

@@ -75,12 +75,12 @@ def networks(quick: bool) -> dict[Network, tuple[Method, ...]]:
     if quick:
         methods = (
             adam,
-            *_chain_methods("S"),
+            *_chain_methods("S")[:2],
             Method("SAMT-S", "next", "chain", "unguarded"),
             _general("S", "strided"),
             *torch,
         )
-        return {_mlp(width, steps=110): methods for width in (100, 400, 800)}
+        return {_mlp(width, steps=90): methods for width in (100, 400, 800)}
     wide = (
         adam,
         Method("sgd"),
