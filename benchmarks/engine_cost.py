@@ -10,7 +10,7 @@ stand in units of PyTorch's Adam too. Where a cell has several lines the last co
 
 import pathlib
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from samt_jax.bench.cells import Method, networks
@@ -26,32 +26,31 @@ def report() -> None:
     lines = read_lines(RESULTS)
     cells = _last_cells(lines)
     shallow = [n for n in _networks(cells) if not n.endswith("-layers")]
-    _print_costs(cells, shallow)
-    _print_memory(cells, shallow)
+    _print_table("method", cells, shallow, _ratio)
+    print()
+    _print_table("state + temporaries, MiB", cells, shallow, _memory)
     _print_depths(cells, [n for n in _networks(cells) if n not in shallow])
     for line in [line for line in lines if "checkpoint" in line][-1:]:
         print(f"\n{checkpoint_sentence(line)}.")
 
 
-def _print_costs(cells: dict[tuple, Line], networks: list[str]) -> None:
-    print("| method | " + " | ".join(networks) + " |")
+def _print_table(
+    title: str,
+    cells: dict[tuple, Line],
+    networks: list[str],
+    show: Callable[[Line | None], str],
+) -> None:
+    """A row a method, a column a network; methods with nothing to show have none."""
+    print(f"| {title} | " + " | ".join(networks) + " |")
     print("| --- |" + " --- |" * len(networks))
     for method in dict.fromkeys(key[1:] for key in cells if key[0] in networks):
-        row = [_ratio(cells.get((network, *method))) for network in networks]
-        print(f"| {_name(method)} | " + " | ".join(row) + " |")
-
-
-def _print_memory(cells: dict[tuple, Line], networks: list[str]) -> None:
-    """MiB of the method's state, and of what a step needs for its time."""
-    print("\n| state + temporaries, MiB | " + " | ".join(networks) + " |")
-    print("| --- |" + " --- |" * len(networks))
-    for method in dict.fromkeys(key[1:] for key in cells if key[0] in networks):
-        sizes = [_memory(cells.get((network, *method))) for network in networks]
-        if any(sizes):
-            print(f"| {_name(method)} | " + " | ".join(sizes) + " |")
+        row = [show(cells.get((network, *method))) for network in networks]
+        if any(row):
+            print(f"| {_name(method)} | " + " | ".join(row) + " |")
 
 
 def _memory(line: Line | None) -> str:
+    """MiB of the method's state, and of what a step needs for its time."""
     if line is None or line.get("temporary_bytes") is None:
         return ""
     state, temporary = (line[f"{of}_bytes"] / 2**20 for of in ("state", "temporary"))
