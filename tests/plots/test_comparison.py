@@ -24,6 +24,22 @@ def test_gradients_are_those_of_a_step_times_the_steps():
     np.testing.assert_allclose(right.lines[1].get_xdata(), [40, 80, 120])
 
 
+def test_lines_without_seconds_have_no_picture_over_them():
+    lines = [
+        {name: value for name, value in line.items() if name != "train_seconds"}
+        for line in lines_of()
+    ]
+    for gradients, xlabels in (
+        (None, ["epoch"]),
+        ({"adam": 2}, ["epoch", "gradients of a batch's loss"]),
+    ):
+        figure = plot_comparison(
+            {"adam": lines}, metric="accuracy", gradients_per_step=gradients
+        )
+        assert [axes.get_xlabel() for axes in figure.axes] == xlabels
+    np.testing.assert_allclose(figure.axes[1].lines[0].get_xdata(), [20, 40, 60])
+
+
 def ranked(finals, metric):
     lines = {
         name: [{f"test_{metric}": [value, value], "train_seconds": 2.0}] * 3
