@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from samt_jax.bench.cells import Method, networks
-from samt_jax.cli.bench import checkpoint_sentence
+from samt_jax.cli.bench import checkpoint_sentence, guards_sentence
 from samt_jax.runs import read_lines
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "engine_cost.jsonl"
@@ -22,7 +22,7 @@ Line = dict[str, Any]
 
 
 def report() -> None:
-    """Prints what each network costs in time and memory, depths, and a checkpoint."""
+    """Prints what each network costs in time and memory, depths, and safety."""
     lines = read_lines(RESULTS)
     cells = _last_cells(lines)
     shallow = [n for n in _networks(cells) if not n.endswith("-layers")]
@@ -30,6 +30,9 @@ def report() -> None:
     print()
     _print_table("state + temporaries, MiB", cells, shallow, _memory)
     _print_depths(cells, [n for n in _networks(cells) if n not in shallow])
+    guards = {line["guards"]: line for line in lines if "guards" in line}
+    for line in guards.values():
+        print(f"\n{guards_sentence(line)}.")
     for line in [line for line in lines if "checkpoint" in line][-1:]:
         print(f"\n{checkpoint_sentence(line)}.")
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from samt_jax.chain import Chain, Layer, LayerValues
 
@@ -47,6 +47,8 @@ class Run(NamedTuple):
       push: What the first layer's momentum does to the training examples'
         pre-activations; after that layer's visit, to the meta-batch's. `None` where it
         is not carried from sweep to sweep.
+      sound: Whether no visit was skipped so far; where one was, the arrays are of no
+        use, and the visits that follow are skipped too.
     """
 
     train_inputs: Array
@@ -56,6 +58,7 @@ class Run(NamedTuple):
     cotangents: tuple[Array, ...]
     losses: Float[Array, "n"]
     push: Array | None = None
+    sound: Bool[Array, ""] | bool = True
 
 
 def take(rows: slice, tree: PyTree) -> PyTree:

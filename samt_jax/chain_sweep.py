@@ -150,10 +150,8 @@ def _sweep(
     ahead = None
     if reading == "next":
         inputs, zs = run.inputs[rows.meta], take(rows.meta, run.pre_activations)
-        fingerprint = _fingerprint(inputs)
-        if run.push is not None:
-            # It is not known after a skipped visit, and so neither is the batch.
-            fingerprint = jnp.where(jnp.isnan(run.push[0, 0]), jnp.nan, fingerprint)
+        # After a skipped visit nothing is known of the next batch.
+        fingerprint = jnp.where(run.sound, _fingerprint(inputs), jnp.nan)
         ahead = Lookahead(fingerprint, zs, run.push)
     return params, ChainState(samt, ahead), info
 
@@ -200,7 +198,8 @@ def _start(
         zs = jax.tree.map(lambda *each: jnp.concatenate(each), train_zs, meta_zs)
     targets_now, zs_now = take(rows.train, (targets, zs))
     losses, cotangents = backward(chain, values, targets_now, zs_now, rows.num_train)
-    return Run(train[0], inputs, targets, zs, cotangents, losses, push)
+    sound = jnp.array(True)
+    return Run(train[0], inputs, targets, zs, cotangents, losses, push, sound)
 
 
 def _carries_push(

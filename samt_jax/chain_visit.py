@@ -132,12 +132,11 @@ def visit_layer(
         jnp.mean(moved.meta_losses),
         pull(-moved.meta_cotangent)[0],
     )
-    ok, samt = commit_visit(rule, block, samt, visited)
-    run = keep_if(ok, moved.run, run)
+    ok, samt = commit_visit(rule, block, samt, visited, run.sound)
+    run = moved.run._replace(sound=ok)
     if visit.push is not None and average is not None and pushed.push is not None:
-        # Of a skipped visit the momentum is the old one, whose push is not known.
         new = pushed.push[visit.rows.meta] / average.correction
-        run = run._replace(push=jnp.where(ok, new.astype(visit.push.dtype), jnp.nan))
+        run = run._replace(push=new.astype(visit.push.dtype))
     return keep_if(ok, layer_values(candidate), own), run, samt
 
 

@@ -16,7 +16,7 @@ derivative by the step size is -0.75: a larger step would have lowered the loss.
 visit to b then starts from a = 1.75.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -25,7 +25,9 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 BlockValues = dict[str, Array]
+# Why a visit was skipped: one before it in its sweep was, or what of it is not finite.
 CAUSES = (
+    "earlier_visit",
     "loss",
     "gradient",
     "eta_output",
@@ -171,12 +173,16 @@ class StepEvidence(NamedTuple):
     """What shows that a step of the meta-optimizer left everything finite.
 
     Attributes:
-      numbers: Finite only if all that the step changed is.
-      shows_gradient: Whether they are also finite only if the meta-gradient is.
+      grads: Finite only if the meta-gradient is.
+      state: Finite only if all that the step changed is, where the gradient is finite.
+
+    Example:
+      >>> StepEvidence(jnp.ones(()), ()).state
+      ()
     """
 
-    numbers: PyTree
-    shows_gradient: bool
+    grads: PyTree
+    state: PyTree
 
 
 def step_evidence(
@@ -200,16 +206,16 @@ def step_evidence(
     Example:
       >>> import jax.numpy as jnp, optax
       >>> state = MetaState(jnp.ones(2), optax.sgd(0.1).init(jnp.ones(2)))
-      >>> step_evidence(state, jnp.ones(2), optax.sgd(0.1)).shows_gradient
-      False
+      >>> step_evidence(state, jnp.ones(2), optax.sgd(0.1)).grads
+      Array([1., 1.], dtype=float32)
     """
     is_wide = all(
         float(jnp.finfo(leaf.dtype).max) > _WIDE for leaf in jax.tree.leaves(grads)
     )
     if not (isinstance(optimizer, _Adam) and is_wide):
-        return StepEvidence(state, False)
+        return StepEvidence(grads, state)
     squares = [jnp.vdot(part, part) for part in _joined(jax.tree.leaves(grads))]
-    return StepEvidence(squares, True)
+    return StepEvidence(squares, ())
 
 
 def _joined(leaves: list[Array]) -> list[Array]:
@@ -246,17 +252,11 @@ def all_finite(tree: PyTree) -> Bool[Array, ""]:
     return jnp.isfinite(sum([*single, *sums], start=jnp.zeros(())))
 
 
-def first_failure(
-    made: dict[str, PyTree], shown_later: Collection[str] = ()
-) -> Int[Array, ""]:
+def first_failure(made: dict[str, PyTree]) -> Int[Array, ""]:
     """Names the first stage of a visit that made something not finite.
-
-    Everything is looked at as one, and only if that is not finite is the stage searched
-    for.
 
     Args:
       made: What each stage made; the keys are `CAUSES`.
-      shown_later: Stages whose failure is sure to make a later one fail.
 
     Returns:
       Index into `CAUSES`, or -1 where all is finite.
@@ -267,16 +267,10 @@ def first_failure(
       >>> CAUSES[int(first_failure(made))]
       'candidate'
     """
-
-    def search() -> Int[Array, ""]:
-        index = jnp.full((), -1, jnp.int32)
-        for cause in reversed(CAUSES):
-            index = jnp.where(all_finite(made[cause]), index, CAUSES.index(cause))
-        return index
-
-    telling = [made[cause] for cause in CAUSES if cause not in shown_later]
-    nothing = jnp.full((), -1, jnp.int32)
-    return jax.lax.cond(all_finite(telling), lambda: nothing, search)
+    index = jnp.full((), -1, jnp.int32)
+    for cause in reversed(CAUSES):
+        index = jnp.where(all_finite(made[cause]), index, CAUSES.index(cause))
+    return index
 
 
 def keep_if(ok: Bool[Array, ""], new: PyTree, old: PyTree) -> PyTree:

@@ -220,7 +220,10 @@ def _loss_fn(model: _Model, losses: Callable[[Array, Array], Array]) -> LossFn:
 
 def cross_entropy(logits: Array, labels: Array) -> Float[Array, " b"]:
     """The softmax cross-entropy of each example, in nats."""
-    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    # By products, not by indices: those gather and scatter, once a pass, and a small
+    # network's step is no longer than a few of these.
+    classes = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    return optax.softmax_cross_entropy(logits, classes)
 
 
 def _measure_classes(logits: Array, labels: Array) -> Measures:

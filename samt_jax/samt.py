@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, Bool, Int, PyTree
 
 from samt_jax.arguments import ValueFns, needed, one_a_visit, settings, takes
 from samt_jax.base import Params, Scalar, ValueFn
@@ -124,7 +124,7 @@ def samt_sweep(  # noqa: D417 - it takes the arguments of `settings`.
         values = one_a_visit("value_fn", value_fn, num_visits)
         meta_values = one_a_visit("meta_value_fn", meta_value_fn, num_visits)
         table = block_table(rule, params, values[0])
-        sweep = _Sweep(params, no_update(params), state)
+        sweep = _Sweep(params, no_update(params), state, jnp.array(True))
         for index, value_now, meta_now in zip(
             _visits_of_sweep(rule, table, state), values, meta_values, strict=True
         ):
@@ -196,11 +196,11 @@ def samt(rule: SamtRule) -> optax.GradientTransformationExtraArgs:
 
         def visit(block: Block, operand: tuple) -> tuple[PyTree, SamtState]:
             params, updates, state = operand
-            step, state = visit_block(
+            visited = visit_block(
                 rule, block, params, value, get_block(updates, block), meta_value_fn,
                 state,
             )  # fmt: skip
-            return replace_block(no_update(params), step), state
+            return replace_block(no_update(params), visited.updates), visited.state
 
         updates, visited = _on_block(table, index, visit, (params, updates, in_sweeps))
         return updates, visited._replace(count=optax.safe_increment(state.count))
@@ -211,11 +211,16 @@ def samt(rule: SamtRule) -> optax.GradientTransformationExtraArgs:
 
 
 class _Sweep(NamedTuple):
-    """A sweep under way: the parameters so far, what was added to them, the state."""
+    """A sweep under way.
+
+    The parameters so far, what was added to them, the state, and whether no visit was
+    skipped.
+    """
 
     params: Params
     updates: PyTree
     state: SamtState
+    sound: Bool[Array, ""]
 
 
 def _visit_with_own_gradient(
@@ -230,13 +235,16 @@ def _visit_with_own_gradient(
 
     values = get_block(sweep.params, block)
     value, grads = jax.value_and_grad(value_of_block)(values)
-    updates, state = visit_block(
-        rule, block, sweep.params, value, grads, meta_value_fn, sweep.state
+    visit = visit_block(
+        rule, block, sweep.params, value, grads, meta_value_fn, sweep.state, sweep.sound
     )
-    so_far = optax.tree.add(get_block(sweep.updates, block), updates)
-    moved = optax.apply_updates(values, updates)
+    so_far = optax.tree.add(get_block(sweep.updates, block), visit.updates)
+    moved = optax.apply_updates(values, visit.updates)
     return _Sweep(
-        replace_block(sweep.params, moved), replace_block(sweep.updates, so_far), state
+        replace_block(sweep.params, moved),
+        replace_block(sweep.updates, so_far),
+        visit.state,
+        visit.ok,
     )
 
 

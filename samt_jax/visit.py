@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PyTree, UInt32
+from jaxtyping import Array, Bool, Float, Int, PyTree, UInt32
 
 from samt_jax.base import Key, Params, Scalar, ValueFn
 from samt_jax.blocks import (
@@ -129,6 +129,14 @@ class SamtRule(NamedTuple):
     seed: int | Key
 
 
+class Visit(NamedTuple):
+    """What came of a visit: the block's updates, the next state, whether it counts."""
+
+    updates: BlockValues
+    state: SamtState
+    ok: Bool[Array, ""]
+
+
 def visit_block(
     rule: SamtRule,
     block: Block,
@@ -137,7 +145,8 @@ def visit_block(
     grads: BlockValues,
     meta_value_fn: ValueFn,
     state: SamtState,
-) -> tuple[BlockValues, SamtState]:
+    sound: Bool[Array, ""] | bool = True,
+) -> Visit:
     """One visit: one gradient step on one block, and one step of its eta model.
 
     Anything that is not finite (the losses, the gradient, the raw outputs of the eta
@@ -152,9 +161,11 @@ def visit_block(
       grads: Its gradient with respect to the block.
       meta_value_fn: Loss on the meta-batch as a function of all parameters.
       state: The state, whose count is that of the sweeps completed.
+      sound: Whether no visit before it in its sweep was skipped; if one was, so is
+        this.
 
     Returns:
-      The block's updates, to be added to it, and the next state.
+      What came of it.
     """
     values = get_block(params, block)
     layout = rule_layout(rule, values)
@@ -182,8 +193,8 @@ def visit_block(
         value, measured, direction_state, direction_state, proposed, candidate,
         meta_value, meta_grads,
     )  # fmt: skip
-    ok, state = commit_visit(rule, block, state, visited)
-    return keep_if(ok, updates, no_update(updates)), state
+    ok, state = commit_visit(rule, block, state, visited, sound)
+    return Visit(keep_if(ok, updates, no_update(updates)), state, ok)
 
 
 class Proposed(NamedTuple):
@@ -238,9 +249,16 @@ def propose(
 
 
 def commit_visit(
-    rule: SamtRule, block: Block, state: SamtState, visited: Visited
-) -> tuple[Array, SamtState]:
+    rule: SamtRule,
+    block: Block,
+    state: SamtState,
+    visited: Visited,
+    sound: Bool[Array, ""] | bool,
+) -> tuple[Bool[Array, ""], SamtState]:
     """Steps the eta model, and keeps the visit if all of it was finite.
+
+    A sweep ends with the first visit that is skipped. Where examples are carried from
+    visit to visit, the next then need not wait for the verdict on this one.
 
     Returns:
       Whether the visit counts, and the next state.
@@ -250,15 +268,16 @@ def commit_visit(
     meta = step_meta_params(before, visited.meta_grads, rule.meta_optimizer)
     evidence = step_evidence(meta, visited.meta_grads, rule.meta_optimizer)
     made = {
+        "earlier_visit": jnp.where(sound, 0.0, jnp.nan),
         "loss": visited.value,
         "gradient": (visited.measured, visited.direction_evidence),
         "eta_output": visited.proposed.raw,
         "candidate": visited.candidate_evidence,
         "meta_loss": visited.meta_value,
-        "meta_gradient": visited.meta_grads,
-        "meta_update": evidence.numbers,
+        "meta_gradient": evidence.grads,
+        "meta_update": evidence.state,
     }
-    cause = first_failure(made, ("meta_gradient",) if evidence.shows_gradient else ())
+    cause = first_failure(made)
     ok = cause < 0
     info = describe_visit(
         visited.measured,

@@ -400,12 +400,39 @@ def test_what_is_not_finite_changes_nothing_and_is_counted_by_its_cause(point, k
         np.testing.assert_array_equal(
             state.skipped["layer_0"], times * (np.array(CAUSES) == cause)
         )
-        # The other block goes on.
-        assert state.info["layer_1"].cause == -1
-        assert not np.any(state.skipped["layer_1"])
-        assert np.all(updates["layer_1"]["kernel"] != 0)
-        assert np.all(np.isfinite(moved["layer_1"]["kernel"]))
+        # The sweep has ended with it.
+        assert_same_bits(moved["layer_1"], params["layer_1"])
+        assert_same_bits(state.meta["layer_1"], before.meta["layer_1"])
+        np.testing.assert_array_equal(
+            state.skipped["layer_1"], times * (np.array(CAUSES) == "earlier_visit")
+        )
         start = start._replace(skipped=state.skipped)
+
+
+def test_a_skipped_visit_undoes_none_before_it_and_the_next_sweep_goes_on(key):
+    params, value_fn, meta_value_fn = small_net(key)
+    tx = samt_sweep(0.1, eta_model=OneLayerEta)
+
+    @jax.jit
+    def sweep(state, bad):
+        return tx.update(
+            params, state, params, value_fn=value_fn,
+            meta_value_fn=(meta_value_fn, lambda p: meta_value_fn(p) + bad),
+        )  # fmt: skip
+
+    start = tx.init(params)
+    updates, state = sweep(start, jnp.nan)
+    assert np.all(updates["layer_0"]["kernel"] != 0)
+    assert_same_bits(
+        optax.apply_updates(params, updates)["layer_1"], params["layer_1"]
+    )
+    assert CAUSES[int(state.info["layer_1"].cause)] == "meta_loss"
+    assert state.info["layer_0"].cause == -1
+    updates, state = sweep(state, jnp.zeros(()))
+    assert all(np.all(layer["kernel"] != 0) for layer in updates.values())
+    assert {name: int(np.sum(n)) for name, n in state.skipped.items()} == {
+        "layer_0": 0, "layer_1": 1,
+    }  # fmt: skip
 
 
 def test_a_gradient_that_is_not_finite_reaches_no_block_of_samt(key):

@@ -45,15 +45,14 @@ class Method(NamedTuple):
       name: `"adam"`, `"sgd"`, or a granularity, `"SAMT-S"` to `"SAMT-E"`.
       reading: SAMT: where the meta-batch comes from.
       engine: SAMT: which engine.
-      option: SAMT: `""`, `"momentum"` (as direction), `"bfloat16"` (activations) or
-        `"unguarded"` (without the checks for what is not finite).
+      option: SAMT: `""`, `"momentum"` (as direction) or `"bfloat16"` (activations).
       framework: `"jax"` or `"torch"`.
     """
 
     name: str
     reading: MetaBatch | None = None
     engine: Engine | None = None
-    option: Literal["", "momentum", "bfloat16", "unguarded"] = ""
+    option: Literal["", "momentum", "bfloat16"] = ""
     framework: Literal["jax", "torch"] = "jax"
 
 
@@ -76,7 +75,6 @@ def networks(quick: bool) -> dict[Network, tuple[Method, ...]]:
         methods = (
             adam,
             *_chain_methods("S")[:2],
-            Method("SAMT-S", "next", "chain", "unguarded"),
             _general("S", "strided"),
             *torch,
         )
@@ -88,7 +86,7 @@ def networks(quick: bool) -> dict[Network, tuple[Method, ...]]:
         *(_general(g, r) for g in GRANULARITIES for r in READINGS[:2]),
         *(
             Method("SAMT-S", "next", "chain", option)
-            for option in ("momentum", "bfloat16", "unguarded")
+            for option in ("momentum", "bfloat16")
         ),
         *torch,
     )

@@ -4,7 +4,6 @@ Every cell of a network is compiled, run once to warm up, and then measured roun
 round, so that what changes on the machine meanwhile meets all of them.
 """
 
-import contextlib
 import functools
 import importlib.util
 import os
@@ -22,7 +21,6 @@ from jaxtyping import Array, PyTree
 
 from samt_jax.base import ONE_BATCH, Algorithm, Batch, LossFn, Params, from_optax
 from samt_jax.bench.cells import BASELINE, GRANULARITIES, Method, Network
-from samt_jax.bench.safety import no_guards
 from samt_jax.data_order import StepIndices, data_order, gather_batches, step_indices
 from samt_jax.engine import samt_algorithm
 from samt_jax.models import build_model
@@ -86,7 +84,7 @@ def measure_network(
     subjects = [_prepare(network, method, dataset) for method in wanted]
     measured = take_turns(subjects, rounds)
     base = _baseline(subjects, measured)
-    steps = _num_steps(network, dataset)
+    steps = num_steps(network, dataset)
     for subject, cell in zip(subjects, measured, strict=True):
         median = statistics.median(cell.seconds)
         ratios = [a / b for a, b in zip(cell.seconds, base.seconds, strict=True)]
@@ -145,21 +143,35 @@ def _prepare(network: Network, method: Method, dataset: Any) -> Subject:
         # Only now, and only where it is installed: it takes seconds to import.
         from samt_jax.bench.torch_methods import torch_epoch
 
-        steps = _num_steps(network, dataset)
+        steps = num_steps(network, dataset)
         order = data_order(len(dataset.train[0]), BATCH_SIZE, ONE_BATCH)
         indices = step_indices(order, 0, 0, steps).train[:, 0]
         run, facts = torch_epoch(network, method, dataset, indices)
         return Subject(method, run, facts)
-    return _jax_subject(network, method, dataset)
+    return jax_subject(network, method, dataset)
 
 
-def _jax_subject(network: Network, method: Method, dataset: Any) -> Subject:
+def jax_subject(
+    network: Network, method: Method, dataset: Any, *, keeps_records: bool = False
+) -> Subject:
+    """Compiles a cell of this library or of optax.
+
+    Args:
+      network: The network.
+      method: The method.
+      dataset: Images as :func:`measure_network` takes them.
+      keeps_records: Whether each step works out all that it reports, as in a training
+        loop; else its loss alone.
+
+    Returns:
+      The cell, ready to be measured.
+    """
     model = build_model(
         network.model, num_outputs=dataset.num_outputs, hidden=network.hidden
     )
     problem = supervised(dataset, model)
     algorithm = _algorithm(method, problem.loss_fn)
-    num_examples, steps = len(problem.train[0]), _num_steps(network, dataset)
+    num_examples, steps = len(problem.train[0]), num_steps(network, dataset)
     order = data_order(num_examples, BATCH_SIZE, algorithm.batch_spec)
     indices = jax.device_put(step_indices(order, 0, 0, steps))
     params, _ = problem.init(jax.random.key(0))
@@ -168,10 +180,8 @@ def _jax_subject(network: Network, method: Method, dataset: Any) -> Subject:
     # Donated arrays must be one's own.
     carry = jax.tree.map(jnp.array, (params, state))
     started = time.perf_counter()
-    epoch = jax.jit(functools.partial(_epoch, algorithm), donate_argnums=0)
-    guards = no_guards() if method.option == "unguarded" else contextlib.nullcontext()
-    with guards:
-        lowered = epoch.lower(carry, problem.train, indices)
+    epoch = functools.partial(_epoch, algorithm, keeps_records)
+    lowered = jax.jit(epoch, donate_argnums=0).lower(carry, problem.train, indices)
     traced = time.perf_counter()
     compiled = lowered.compile()
     facts = {
@@ -184,7 +194,8 @@ def _jax_subject(network: Network, method: Method, dataset: Any) -> Subject:
 
     def run() -> float:
         nonlocal carry
-        carry, loss = jax.block_until_ready(compiled(carry, problem.train, indices))
+        carry, *told = compiled(carry, problem.train, indices)
+        loss, _ = jax.block_until_ready(told)
         return float(loss)
 
     return Subject(method, run, facts)
@@ -192,18 +203,21 @@ def _jax_subject(network: Network, method: Method, dataset: Any) -> Subject:
 
 def _epoch(
     algorithm: Algorithm,
+    keeps_records: bool,
     carry: tuple[Params, PyTree],
     train: Batch,
     indices: StepIndices,
-) -> tuple[tuple[Params, PyTree], Array]:
+) -> tuple[tuple[Params, PyTree], Array, Array]:
     key = jax.random.key(0)
 
-    def step(carry: tuple[Params, PyTree], now: StepIndices) -> tuple[tuple, Array]:
+    def step(carry: tuple[Params, PyTree], now: StepIndices) -> tuple[tuple, tuple]:
         params, state, info = algorithm.step(*carry, gather_batches(train, now), key)
-        return (params, state), info.value
+        # What is not used is not worked out, and a sum uses all of it.
+        record = optax.tree.sum(info.detail) if keeps_records else jnp.zeros(())
+        return (params, state), (info.value, record)
 
-    carry, values = jax.lax.scan(step, carry, indices)
-    return carry, jnp.mean(values)
+    carry, (values, records) = jax.lax.scan(step, carry, indices)
+    return carry, jnp.mean(values), jnp.sum(records)
 
 
 def _algorithm(method: Method, loss: LossFn) -> Algorithm:
@@ -248,7 +262,8 @@ def _num_bytes(tree: PyTree) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def _num_steps(network: Network, dataset: Any) -> int:
+def num_steps(network: Network, dataset: Any) -> int:
+    """Steps of a measured epoch: as many as the network has, or full batches in it."""
     return min(network.steps, len(dataset.train[0]) // BATCH_SIZE)
 
 

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from samt_jax import chain_visit, checkpoint, visit
+from samt_jax.bench.cells import Method, Network
+from samt_jax.bench.measure import jax_subject, num_steps, take_turns
 from samt_jax.manifest import Identity
 from samt_jax.models import build_model
 from samt_jax.optimizers import make_optimizer
@@ -21,6 +23,8 @@ from samt_jax.trainer import prepare
 
 # The first ones load what is needed, and have nothing old to remove.
 SAVES, UNCOUNTED = 20, 5
+# A few per cent want many rounds, in turns quick enough that both meet the same noise.
+GUARD_ROUNDS, GUARD_STEPS = 200, 20
 
 
 @contextlib.contextmanager
@@ -39,6 +43,39 @@ def no_guards() -> Iterator[None]:
         ):
             stack.enter_context(mock.patch.object(home, name, instead))
         yield
+
+
+def measure_guards(network: Network, dataset: Any) -> dict[str, Any]:
+    """What the guards add to a step of SAMT-S, in turns with one that has none.
+
+    Both work out what a training loop reports of a step, which some of the checks look
+    at: without a reader it would be left out of the step without guards.
+
+    Args:
+      network: The network.
+      dataset: Images as :func:`~samt_jax.bench.measure.measure_network` takes them.
+
+    Returns:
+      The share of a step without guards that they add, its median over rounds and
+      quartiles, and microseconds a step with and without.
+    """
+    network = network._replace(steps=GUARD_STEPS)
+    method = Method("SAMT-S", "next", "chain")
+    guarded = jax_subject(network, method, dataset, keeps_records=True)
+    with no_guards():
+        bare = jax_subject(network, method, dataset, keeps_records=True)
+    rounds = take_turns([guarded, bare], GUARD_ROUNDS)
+    with_guards, without = (each.seconds for each in rounds)
+    shares = [a / b - 1 for a, b in zip(with_guards, without, strict=True)]
+    steps = num_steps(network, dataset)
+    return {
+        "guards": f"SAMT-S on {network.name}",
+        "rounds": GUARD_ROUNDS,
+        "share": statistics.median(shares),
+        "share_quartiles": statistics.quantiles(shares, n=4)[::2],
+        "microseconds_per_step": 1e6 * statistics.median(with_guards) / steps,
+        "microseconds_without": 1e6 * statistics.median(without) / steps,
+    }
 
 
 def measure_checkpoint(dataset: Any, folder: Path) -> dict[str, Any]:

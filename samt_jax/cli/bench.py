@@ -14,7 +14,7 @@ from rich.table import Table
 
 from samt_jax.bench.cells import Method, Network, networks
 from samt_jax.bench.measure import measure_network
-from samt_jax.bench.safety import measure_checkpoint
+from samt_jax.bench.safety import measure_checkpoint, measure_guards
 from samt_jax.cli.environment import environment
 from samt_jax.cli.memory import in_units
 from samt_jax.cli.options import Bench
@@ -24,6 +24,8 @@ from samt_jax.runs import append_line, to_json
 Line = dict[str, Any]
 # The network whose checkpoint is measured.
 PAPERS = "784-400-10"
+# Of these the guards are measured too.
+GUARDED = ("784-100-10", PAPERS, "784-800-10")
 NUM_RANDOM, IMAGE, NUM_CLASSES = 10_000, (28, 28, 1), 10
 
 
@@ -53,22 +55,32 @@ def run(options: Bench) -> int:
     }  # fmt: skip
     words = Console(stderr=True)
     words.print(f"data: {data}; devices: {', '.join(about['devices'])}")
-    lines = []
-    for line in _measure(chosen, dataset, options.rounds):
-        lines.append(line)
-        words.print(_sentence(line), highlight=False)
+
+    def note(line: Line, sentence: str) -> Line:
+        words.print(sentence, highlight=False, soft_wrap=True)
         if options.out is not None:
             append_line(options.out, line | about)
+        return line
+
+    cells = [
+        note(line, _sentence(line)) for line in _measure(chosen, dataset, options.rounds)
+    ]
+    # What keeping a run safe costs: of a step, and of a checkpoint.
+    safety = [
+        note(line, guards_sentence(line))
+        for line in (measure_guards(n, dataset) for n in chosen if n.name in GUARDED)
+    ]
     saved = None
     if any(network.name == PAPERS for network in chosen):
         saved = measure_checkpoint(dataset, pathlib.Path.cwd())
-        words.print(checkpoint_sentence(saved), highlight=False)
-        if options.out is not None:
-            append_line(options.out, saved | about)
+        note(saved, checkpoint_sentence(saved))
     if options.json:
-        print(to_json({"environment": about, "cells": lines, "checkpoint": saved}))
+        found = {"cells": cells, "guards": safety, "checkpoint": saved}
+        print(to_json({"environment": about} | found))
     else:
-        _print(lines, saved)
+        _print(cells)
+        told = [guards_sentence(line) for line in safety]
+        print("\n".join(told + ([checkpoint_sentence(saved)] if saved else [])))
     return 0
 
 
@@ -128,6 +140,23 @@ def _sentence(line: Line) -> str:
     )
 
 
+def guards_sentence(line: Line) -> str:
+    """What the guards cost, in words.
+
+    Args:
+      line: From :func:`~samt_jax.bench.safety.measure_guards`.
+
+    Returns:
+      The sentence, without its full stop.
+    """
+    low, high = (100 * share for share in line["share_quartiles"])
+    return (
+        f"the guards of {line['guards']}: {100 * line['share']:.1f} % of a step of "
+        f"{line['microseconds_without']:.0f} µs without (quartiles {low:.1f} and "
+        f"{high:.1f}, {line['rounds']} rounds)"
+    )
+
+
 def checkpoint_sentence(saved: Line) -> str:
     """What a checkpoint costs, in words.
 
@@ -145,7 +174,7 @@ def checkpoint_sentence(saved: Line) -> str:
     )
 
 
-def _print(lines: list[Line], saved: Line | None) -> None:
+def _print(lines: list[Line]) -> None:
     for network in dict.fromkeys(line["network"] for line in lines):
         table = Table(
             "method", "µs a step", "in Adam's", "spread", "compile s", "MFLOP a step",
@@ -164,8 +193,6 @@ def _print(lines: list[Line], saved: Line | None) -> None:
                 f"{100 * statistics.median(line['foreign_load']):.0f} %",
             )
         Console(file=sys.stdout).print(table)
-    if saved is not None:
-        print(checkpoint_sentence(saved))
 
 
 def _number(line: Line, key: str, unit: float, form: str, suffix: str = "") -> str:

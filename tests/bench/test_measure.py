@@ -95,9 +95,18 @@ def test_the_command_measures_a_checkpoint_where_it_is_the_papers_network(
     monkeypatch.setattr(command, "networks", lambda quick: {network: METHODS})
     monkeypatch.setattr(command, "measure_network", lambda *args, **kwargs: lines)
     monkeypatch.setattr(command, "_data", lambda options: (random_images(), "random"))
+    guards = {
+        "guards": "SAMT-S on it", "rounds": 3, "share": 0.031,
+        "share_quartiles": [0.02, 0.044], "microseconds_without": 900.0,
+    }  # fmt: skip
+    monkeypatch.setattr(command, "measure_guards", lambda *_: guards)
     monkeypatch.chdir(tmp_path)
     assert main(["bench", "--json", "--out", "lines.jsonl"]) == 0
-    saved = json.loads(capsys.readouterr().out)["checkpoint"]
+    printed = capsys.readouterr()
+    saved = json.loads(printed.out)["checkpoint"]
+    assert json.loads(printed.out)["guards"] == [guards]
+    assert read_lines(tmp_path / "lines.jsonl")[-2]["share"] == guards["share"]
+    assert "3.1 % of a step of 900 µs without (quartiles 2.0 and 4.4" in printed.err
     # The weights and their momentum, two eta models with Adam's moments, and of the
     # next batch the hidden layer's pre-activations and what its momentum does to them.
     eta_model = 6 * 64 + 65 * 64 + 65 * 2
