@@ -36,8 +36,8 @@ class Run(NamedTuple):
     """The examples on their way through the chain, at the current parameters.
 
     Attributes:
-      train_inputs: Inputs of the first layer, of the training examples.
-      inputs: Inputs of the first layer, of all examples.
+      inputs: Inputs of the first layer: the training examples', then those of a
+        meta-batch of its own, which are not worth joining to one large array.
       targets: The targets of all.
       pre_activations: One array a layer, of all.
       cotangents: The derivatives of the training examples' mean loss by their
@@ -51,8 +51,7 @@ class Run(NamedTuple):
         use, and the visits that follow are skipped too.
     """
 
-    train_inputs: Array
-    inputs: Array
+    inputs: tuple[Array, ...]
     targets: PyTree
     pre_activations: tuple[Array, ...]
     cotangents: tuple[Array, ...]

@@ -21,12 +21,13 @@ The stages (features, eta model, step sizes, meta-optimizer, guards) are those o
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from samt_jax.base import (
     Algorithm,
@@ -149,9 +150,9 @@ def _sweep(
     samt = samt._replace(count=optax.safe_increment(samt.count), info={})
     ahead = None
     if reading == "next":
-        inputs, zs = run.inputs[rows.meta], take(rows.meta, run.pre_activations)
+        zs = take(rows.meta, run.pre_activations)
         # After a skipped visit nothing is known of the next batch.
-        fingerprint = jnp.where(run.sound, _fingerprint(inputs), jnp.nan)
+        fingerprint = jnp.where(run.sound, _fingerprint(run.inputs[1]), jnp.nan)
         ahead = Lookahead(fingerprint, zs, run.push)
     return params, ChainState(samt, ahead), info
 
@@ -176,11 +177,11 @@ def _start(
     momentum: Any,
 ) -> Run:
     """Runs the batches through the chain, one where the last sweep left it."""
-    (inputs, targets), push = train, None
-    if meta is not None:
-        inputs, targets = jax.tree.map(lambda *each: jnp.concatenate(each), train, meta)
-    if ahead is None or meta is None:
-        zs = forward(chain, values, inputs, (), 0)
+    batches = [train] if meta is None else [train, meta]
+    inputs, targets = zip(*batches, strict=True)
+    push = None
+    if ahead is None:
+        zs = [forward(chain, values, each, (), 0) for each in inputs]
     else:
         known = jnp.array_equal(_fingerprint(train[0]), ahead.fingerprint)
 
@@ -194,12 +195,12 @@ def _start(
         train_zs, push = jax.lax.cond(
             known, lambda: (ahead.pre_activations, ahead.push), run_train
         )
-        meta_zs = forward(chain, values, meta[0], (), 0)
-        zs = jax.tree.map(lambda *each: jnp.concatenate(each), train_zs, meta_zs)
+        zs = [train_zs, forward(chain, values, inputs[1], (), 0)]
+    targets, zs = _joined(targets), _joined(zs)
     targets_now, zs_now = take(rows.train, (targets, zs))
     losses, cotangents = backward(chain, values, targets_now, zs_now, rows.num_train)
     sound = jnp.array(True)
-    return Run(train[0], inputs, targets, zs, cotangents, losses, push, sound)
+    return Run(inputs, targets, zs, cotangents, losses, push, sound)
 
 
 def _carries_push(
@@ -226,7 +227,7 @@ def _rerun(
     """Runs the examples again from a layer whose pre-activations have moved."""
     zs, above = run.pre_activations, here + 1
     start = zs[here] - moved_by.astype(zs[here].dtype)
-    zs = forward(chain, values, run.inputs, (*zs[:here], start), above)
+    zs = forward(chain, values, run.inputs[0], (*zs[:here], start), above)
     run = run._replace(pre_activations=zs)
     if above == len(chain.layers):
         # No visit follows, and what it would want of the training batch is left out.
@@ -247,12 +248,19 @@ def _rerun(
     return Rerun(run, losses[rows.meta], meta_cotangent)
 
 
-def _hidden(chain: Chain, rows: Rows, run: Run, position: int) -> tuple[Array, Array]:
+def _hidden(
+    chain: Chain, rows: Rows, run: Run, position: int
+) -> tuple[Array, tuple[Array, ...]]:
     """What enters a layer of the training examples, and of all."""
     if position == 0:
-        return run.train_inputs, run.inputs
+        return run.inputs[0], run.inputs
     hidden = chain.layers[position - 1].post(run.pre_activations[position - 1])
-    return hidden[rows.train], hidden
+    return hidden[rows.train], (hidden,)
+
+
+def _joined(trees: Sequence[PyTree]) -> PyTree:
+    """Trees of several batches as those of one, examples along the first axis."""
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees)
 
 
 def _fingerprint(inputs: Array) -> Float[Array, "n"]:

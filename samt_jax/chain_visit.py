@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PyTree
 
 from samt_jax.blocks import Block, BlockValues
 from samt_jax.chain import Layer, LayerValues, layer_values
-from samt_jax.chain_run import Rows, Run, take
+from samt_jax.chain_run import Rows, Run
 from samt_jax.layer_step import (
     Average,
     LayerStep,
@@ -66,7 +66,7 @@ class LayerVisit(NamedTuple):
       own: The layer's parameters.
       train_hidden: What enters it of the training examples; final, since the layers
         before it are.
-      hidden: What enters it of all examples.
+      hidden: What enters it of all examples, in one array or in those of `Run.inputs`.
       push: What its momentum does to the pre-activations of the training examples,
         where that is known.
       cotangent: The derivatives of the training loss by its pre-activations.
@@ -78,7 +78,7 @@ class LayerVisit(NamedTuple):
     rows: Rows
     own: LayerValues
     train_hidden: Array
-    hidden: Array
+    hidden: tuple[Array, ...]
     cotangent: Array
     push: Array | None = None
 
@@ -108,10 +108,11 @@ def visit_layer(
     )  # fmt: skip
     measured = measure_step(step, rule.features)
     pushed = push(step, visit.hidden)
+    meta_pushed = pushed.of_meta_batch(visit.rows)
 
     def shift_of(meta_params: PyTree) -> tuple[Array, Proposed]:
         proposed = propose(rule, layout, meta_params, measured, samt.count)
-        moved_by = shift(step, proposed.heads, take(visit.rows.meta, pushed))
+        moved_by = shift(step, proposed.heads, meta_pushed)
         return moved_by.astype(visit.cotangent.dtype), proposed
 
     meta_params = samt.meta[meta_name(rule, block)].params

@@ -113,7 +113,7 @@ def visit_stretch(
         hidden, run = carry
         offset, own, entry = now
         found = LayerVisit(
-            rule, layer, block, rows, own, hidden[rows.train], hidden,
+            rule, layer, block, rows, own, hidden[rows.train], (hidden,),
             run.cotangents[0][offset],
         )  # fmt: skip
         state = samt._replace(**entry, info={})
@@ -166,7 +166,7 @@ def _rerun(
         return zs.at[i].set(layer.apply(_at(stacked, i), layer.post(zs[i - 1])))
 
     zs = jax.lax.fori_loop(offset + 1, top + 1, run_up, zs)
-    tail = forward(chain, values, run.inputs, (zs[top],), stretch.stop)
+    tail = forward(chain, values, run.inputs[0], (zs[top],), stretch.stop)
     losses, (cotangent, *above) = backward(
         chain, values, run.targets, (*[zs[top]] * last, *tail), rows.num_train, last
     )

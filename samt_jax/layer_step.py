@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, PyTree
 
 from samt_jax.blocks import BlockValues
 from samt_jax.chain import Layer, LayerValues
+from samt_jax.chain_run import Rows, take
 from samt_jax.features import (
     Features,
     ends_and_sums,
@@ -105,42 +106,47 @@ class Pushed(NamedTuple):
     """Inputs of a layer, and what a step does to them as far as its size is not in it.
 
     Attributes:
-      hidden: The inputs, of any batch.
+      hidden: The inputs, in one array or more.
       push: The shift of a step of size one; `None` where sizes stand inside of it.
     """
 
-    hidden: Array
+    hidden: tuple[Array, ...]
     push: Array | None
 
+    def of_meta_batch(self, rows: Rows) -> "Pushed":
+        """The same of the meta-batch, which may have an array of inputs of its own."""
+        hidden = self.hidden[1:] or take(rows.meta, self.hidden)
+        return Pushed(hidden, take(rows.meta, self.push))
 
-def push(step: LayerStep, hidden: Array) -> Pushed:
+
+def push(step: LayerStep, hidden: tuple[Array, ...]) -> Pushed:
     """Works out what of a shift does not depend on the size of the step.
 
     Args:
       step: The step.
-      hidden: Inputs of the layer, of any batch.
+      hidden: Inputs of the layer, in one array or more: those of the training batch
+        come first.
 
     Returns:
-      What :func:`shift` takes; rows of its arrays are examples, and may be sliced.
+      What :func:`shift` takes.
     """
     if not is_per_output(step.layout):
         return Pushed(hidden, None)
     average = step.average
     if average is not None and average.past is not None:
-        own, others = jnp.split(hidden, [len(average.past)])
-        new = _push_of_gradient(step, own).astype(average.past.dtype)
+        own, others = hidden
+        new = _push_of_gradient(step, (own,)).astype(average.past.dtype)
         moved = average.decay * average.past + (1 - average.decay) * new
         rest = step.layer.apply(step.directions, others).astype(moved.dtype)
         return Pushed(hidden, _corrected(step, jnp.concatenate([moved, rest])))
     if step.is_gradient and step.layer.is_dense and _takes_gram(step, 1):
         return Pushed(hidden, _push_of_gradient(step, hidden))
-    return Pushed(hidden, _corrected(step, step.layer.apply(step.directions, hidden)))
+    return Pushed(hidden, _corrected(step, _applied(step, step.directions, hidden)))
 
 
-def _push_of_gradient(step: LayerStep, hidden: Array) -> Array:
+def _push_of_gradient(step: LayerStep, hidden: tuple[Array, ...]) -> Array:
     """What the gradient does to the pre-activations of a dense layer's inputs."""
-    gram = _gram(hidden, step.hidden).astype(step.cotangent.dtype)
-    moved = gram @ step.cotangent
+    moved = _gram(hidden, step.hidden).astype(step.cotangent.dtype) @ step.cotangent
     if "bias" in step.grads:
         moved = moved + step.grads["bias"].reshape(1, -1).astype(moved.dtype)
     return moved
@@ -168,7 +174,9 @@ def shift(step: LayerStep, heads: tuple[HeadSteps, ...], pushed: Pushed) -> Arra
     if pushed.push is not None:
         size = heads[0].step_size
         size = (
-            size if size.ndim == 0 else size.reshape((1,) * (hidden.ndim - 1) + (-1,))
+            size
+            if size.ndim == 0
+            else size.reshape((1,) * (hidden[0].ndim - 1) + (-1,))
         )
         return size * pushed.push
     summands = _outer_products(step, heads)
@@ -176,7 +184,12 @@ def shift(step: LayerStep, heads: tuple[HeadSteps, ...], pushed: Pushed) -> Arra
         return _shift_of_outer_products(step, heads, summands, hidden)
     sizes = _by_leaf(spread_step_sizes(heads, step.layout))
     products = {leaf: sizes[leaf] * d for leaf, d in step.directions.items()}
-    return _corrected(step, step.layer.apply(products, hidden))
+    return _corrected(step, _applied(step, products, hidden))
+
+
+def _applied(step: LayerStep, values: LayerValues, hidden: tuple[Array, ...]) -> Array:
+    """The layer with other values, on inputs that it takes in one array."""
+    return step.layer.apply(values, jnp.concatenate(hidden))
 
 
 def measure_step(step: LayerStep, features: Features) -> Float[Array, "k"]:
@@ -260,12 +273,13 @@ def _shift_of_outer_products(
     step: LayerStep,
     heads: tuple[HeadSteps, ...],
     summands: list[tuple[Array, Array]],
-    hidden: Array,
+    hidden: tuple[Array, ...],
 ) -> Array:
     """Σ r ⊙ ((h' ⊙ c) hᵀ) δ over step sizes ``c r`` of columns c and rows r."""
-    moved = jnp.zeros((hidden.shape[0], step.cotangent.shape[1]), step.cotangent.dtype)
+    moved = jnp.zeros((), step.cotangent.dtype)
     for columns, rows in summands:
-        gram = _gram(hidden * columns, step.hidden).astype(moved.dtype)
+        weighted = tuple(part * columns for part in hidden)
+        gram = _gram(weighted, step.hidden).astype(moved.dtype)
         moved = moved + rows * (gram @ step.cotangent)
     if "bias" not in step.grads:
         return moved
@@ -317,8 +331,10 @@ def _takes_gram(step: LayerStep, num_products: int) -> bool:
     return prefers_gram(step.grads["kernel"].shape, len(step.hidden), num_products)
 
 
-def _gram(left: Array, right: Array) -> Array:
-    return jnp.matmul(left, right.T, preferred_element_type=_wide(left))
+def _gram(left: tuple[Array, ...], right: Array) -> Array:
+    wide = _wide(right)
+    products = [jnp.matmul(x, right.T, preferred_element_type=wide) for x in left]
+    return jnp.concatenate(products)
 
 
 def _wide(array: Array) -> jnp.dtype:

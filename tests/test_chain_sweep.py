@@ -218,7 +218,7 @@ def test_long_stretches_of_equal_layers_are_found(widths, stretch):
     chain, rule = dense_chain(widths), complete_rule(settings)
     values = tuple(dense_params(widths).values())
     zs = tuple(np.zeros((NUM_EXAMPLES, width)) for width in widths[1:])
-    run = Run(None, None, None, zs, (), None)
+    run = Run((), None, zs, (), None)
     assert equal_layers.equal_stretch(chain, rule, values, run) == stretch
     by_direction = rule._replace(direction=optax.trace(0.9))
     assert equal_layers.equal_stretch(chain, by_direction, values, run) is None

@@ -423,9 +423,7 @@ def test_a_skipped_visit_undoes_none_before_it_and_the_next_sweep_goes_on(key):
     start = tx.init(params)
     updates, state = sweep(start, jnp.nan)
     assert np.all(updates["layer_0"]["kernel"] != 0)
-    assert_same_bits(
-        optax.apply_updates(params, updates)["layer_1"], params["layer_1"]
-    )
+    assert_same_bits(optax.apply_updates(params, updates)["layer_1"], params["layer_1"])
     assert CAUSES[int(state.info["layer_1"].cause)] == "meta_loss"
     assert state.info["layer_0"].cause == -1
     updates, state = sweep(state, jnp.zeros(()))

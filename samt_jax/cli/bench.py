@@ -63,7 +63,8 @@ def run(options: Bench) -> int:
         return line
 
     cells = [
-        note(line, _sentence(line)) for line in _measure(chosen, dataset, options.rounds)
+        note(line, _sentence(line))
+        for line in _measure(chosen, dataset, options.rounds)
     ]
     # What keeping a run safe costs: of a step, and of a checkpoint.
     safety = [
