@@ -21,6 +21,10 @@ entries = st.lists(
 )
 
 
+# For the tests of many examples.
+compiled_features = jax.jit(gradient_features)
+
+
 def by_numpy(values):
     values = np.asarray(values, np.float64)
     variance = values.var(ddof=1) if values.size > 1 else 0.0
@@ -47,14 +51,14 @@ def test_features_are_those_of_numpy(values):
     expected = by_numpy(values)
     scale = [largest, largest**2, largest, largest, largest]
     # A mean or a variance that cancels is right within rounding of what it sums.
-    difference = np.abs(gradient_features(jnp.array(values)) - expected)
+    difference = np.abs(compiled_features(jnp.array(values)) - expected)
     assert np.all(difference <= 3e-6 * np.array(scale) + 1e-30)
 
 
 @given(entries, st.sampled_from([2.0**-40, 2.0**30]))
 def test_features_scale_with_the_gradient(values, factor):
-    once = gradient_features(jnp.array(values, jnp.float32))
-    scaled = gradient_features(jnp.array(values, jnp.float32) * factor)
+    once = compiled_features(jnp.array(values, jnp.float32))
+    scaled = compiled_features(jnp.array(values, jnp.float32) * factor)
     powers = np.float32(factor) ** np.array([1, 2, 1, 1, 1], np.float32)
     np.testing.assert_allclose(scaled, once * powers, rtol=1e-5, atol=1e-37)
 
@@ -125,17 +129,22 @@ def test_a_gradient_that_is_not_finite_shows_in_max_or_min(bad, place):
     assert not np.all(np.isfinite(ends))
 
 
+@jax.jit
+def features_by_sums(g):
+    unit = largest_entry(g.max(), g.min())
+    scaled = g / unit
+    return unit, features_from_sums(
+        g.max(), g.min(), unit, scaled.mean(), jnp.sum(scaled**2), g.size
+    )
+
+
 @given(entries)
 def test_features_from_sums_are_the_features(values):
     g = jnp.array(values, jnp.float32)
-    unit = largest_entry(g.max(), g.min())
-    scaled = g / unit
-    from_sums = features_from_sums(
-        g.max(), g.min(), unit, scaled.mean(), jnp.sum(scaled**2), g.size
-    )
+    unit, from_sums = features_by_sums(g)
     largest = float(unit)
     atol = 1e-5 * np.array([largest, largest**2, 0, 0, largest]) + 1e-30
-    difference = np.abs(from_sums - gradient_features(g))
+    difference = np.abs(from_sums - compiled_features(g))
     assert np.all(difference <= atol)
 
 

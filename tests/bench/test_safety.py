@@ -21,13 +21,17 @@ def test_a_step_without_guards_takes_what_is_not_finite(engine):
     problem = supervised(random_images(), build_model("mlp", num_outputs=10))
     inputs, labels = jax.tree.map(lambda leaf: leaf[:8], problem.train)
     batch = (jnp.full_like(inputs, jnp.inf), labels)
-    params, _ = problem.init(jax.random.key(0))
+    key, batches = jax.random.key(0), Batches(batch, batch)
+    params, _ = problem.init(key)
     algorithm = samt_algorithm(problem.loss_fn, engine=engine)
-    batches = Batches(batch, batch)
-    state = algorithm.init(params, batches, jax.random.key(0))
+    state = algorithm.init(params, batches, key)
 
     def weights_after_a_step():
-        moved, *_ = algorithm.step(params, state, batches, jax.random.key(0))
+        # A function of its own each time: guards are part of what is traced.
+        step = jax.jit(
+            lambda params, state: algorithm.step(params, state, batches, key)
+        )
+        moved, *_ = step(params, state)
         return np.asarray(moved["Dense_0"]["kernel"])
 
     with no_guards():
