@@ -41,13 +41,19 @@ def batches_of(algorithm, batch):
     return Batches(batch, batch)
 
 
-def train(algorithm, params, batch, num_steps):
+def path_of(algorithm, params, batch, num_steps):
+    """Where each of the steps ends."""
     batches, key = batches_of(algorithm, batch), jax.random.key(0)
     state = algorithm.init(params, batches, key)
-    step = jax.jit(algorithm.step)
+    step, path = jax.jit(algorithm.step), []
     for _ in range(num_steps):
         params, state, _ = step(params, state, batches, key)
-    return params
+        path.append(params)
+    return path
+
+
+def train(algorithm, params, batch, num_steps):
+    return path_of(algorithm, params, batch, num_steps)[-1]
 
 
 @pytest.fixture(scope="module")
@@ -88,34 +94,46 @@ def test_default_settings_lower_the_loss_saved_or_not(
     assert state_sha256(list(restored)) == state_sha256(list(unbroken))
 
 
-@pytest.mark.parametrize(
-    "name", [name for name, row in OPTIMIZERS.items() if row.learning_rate is not None]
-)
-def test_row_takes_its_learning_rate(name, start):
-    one, other = (
-        train(
-            make_optimizer(name, **settings)(block_loss, jax.random.key(0), 5),
-            *start,
-            5,
-        )
-        for settings in ({}, {"learning_rate": OPTIMIZERS[name].learning_rate / 3})
+NUM_STEPS = 21
+
+
+def named_path(name, start, **settings):
+    algorithm = make_optimizer(name, **settings)(
+        block_loss, jax.random.key(0), NUM_STEPS
     )
-    assert not np.allclose(one["only"]["kernel"], other["only"]["kernel"], rtol=1e-6)
+    return path_of(algorithm, *start, NUM_STEPS)
+
+
+@pytest.fixture(scope="module")
+def as_it_comes(request, start):
+    """The path of a row with the settings that it has by itself."""
+    return named_path(request.param, start)
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, row in OPTIMIZERS.items() if "schedule" in row.takes]
+    ("name", "as_it_comes"),
+    [(name, name) for name, row in OPTIMIZERS.items() if row.learning_rate is not None],
+    indirect=["as_it_comes"],
+)
+def test_row_takes_its_learning_rate(name, as_it_comes, start):
+    other = named_path(name, start, learning_rate=OPTIMIZERS[name].learning_rate / 3)
+    one, other = (path[4]["only"]["kernel"] for path in (as_it_comes, other))
+    assert not np.allclose(one, other, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "as_it_comes"),
+    [(name, name) for name, row in OPTIMIZERS.items() if "schedule" in row.takes],
+    indirect=["as_it_comes"],
 )
 @pytest.mark.parametrize("schedule", ["cosine", "step"])
-def test_schedule_slows_the_end_of_a_run(name, schedule, start):
-    def last_move(schedule):
-        make = make_optimizer(name, schedule=schedule)
-        algorithm = make(block_loss, jax.random.key(0), 21)
-        params = [train(algorithm, *start, n) for n in (20, 21)]
-        difference = jax.tree.map(jnp.subtract, *params)
-        return optax.tree.norm(difference)
+def test_schedule_slows_the_end_of_a_run(name, as_it_comes, schedule, start):
+    def last_move(path):
+        return optax.tree.norm(jax.tree.map(jnp.subtract, *path[-2:]))
 
-    assert last_move(schedule) < 0.5 * last_move("constant")
+    # As it comes, the learning rate is constant.
+    scheduled = named_path(name, start, schedule=schedule)
+    assert last_move(scheduled) < 0.5 * last_move(as_it_comes)
 
 
 @pytest.mark.parametrize(
