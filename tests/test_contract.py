@@ -107,23 +107,27 @@ def signature_of_shapes(tree):
     return structure, [(x.shape, x.dtype, x.weak_type) for x in leaves]
 
 
-def test_scan_is_the_loop(case):
-    params, state = case.start()
-    keys = [jax.random.fold_in(jax.random.key(2), i) for i in range(3)]
-    batches = [case.batches(i) for i in range(3)]
-    stack = lambda *leaves: jnp.stack(leaves)  # noqa: E731 - a name for two uses.
+NUM_BATCHES = 10
 
-    def body(carry, xs):
-        params, state, info = case.algorithm.step(*carry, *xs)
-        return (params, state), info
 
-    xs = (jax.tree.map(stack, *batches), jnp.stack(keys))
-    (params, state), infos = jax.jit(lambda c, x: jax.lax.scan(body, c, x))(
-        (params, state), xs
-    )
-    by_loop = case.run(3)
-    assert_close((params, state), by_loop[:2])
-    assert_close(jax.tree.map(lambda x: x[-1], infos), by_loop[2])
+@pytest.fixture(scope="module")
+def scanned(case):
+    """What every step of a long run gives, all of them under one scan."""
+    batches = [case.batches(i) for i in range(NUM_BATCHES)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *batches)
+
+    def body(carry, i):
+        batches = jax.tree.map(lambda x: x[i % NUM_BATCHES], stacked)
+        key = jax.random.fold_in(jax.random.key(2), i)
+        params, state, info = case.algorithm.step(*carry, batches, key)
+        return (params, state), (params, state, info)
+
+    steps = jnp.arange(case.row.num_steps)
+    return jax.jit(lambda carry: jax.lax.scan(body, carry, steps)[1])(case.start())
+
+
+def test_scan_is_the_loop(case, scanned):
+    assert_close(jax.tree.map(lambda x: x[2], scanned), case.run(3))
 
 
 def test_vmap_over_seeds_is_the_loop(case):
@@ -178,41 +182,39 @@ def test_arguments_are_not_changed_and_state_can_be_donated(case):
     assert_close(donating(params, state, batches, key), expected)
 
 
-def test_reaches_a_known_minimum(case):
-    num_batches = 10
-    all_batches = [case.batches(i) for i in range(num_batches)]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *all_batches)
-
-    def body(carry, i):
-        batches = jax.tree.map(lambda x: x[i % num_batches], stacked)
-        params, state, info = case.algorithm.step(*carry, batches, jax.random.key(0))
-        return (params, state), info.value
-
-    _, values = jax.jit(
-        lambda carry: jax.lax.scan(body, carry, jnp.arange(case.row.num_steps))
-    )(case.start())
+def test_reaches_a_known_minimum(case, scanned):
+    *_, info = scanned
     minimum = case.row.problem.minimum
-    assert values[0] - minimum > 0.5
-    assert np.max(values[-num_batches:]) - minimum < 1e-3
+    assert info.value[0] - minimum > 0.5
+    assert np.max(info.value[-NUM_BATCHES:]) - minimum < 1e-3
 
 
-@pytest.fixture(params=TRANSFORMATIONS, ids=lambda row: row.name)
+@pytest.fixture(scope="module", params=TRANSFORMATIONS, ids=lambda row: row.name)
 def transformation(request):
     return request.param
 
 
 def two_steps(tx, row):
+    """The parameters and the information after each of two steps."""
     algorithm = from_optax(tx, LEAST_SQUARES.loss_fn, row.batch_spec)
     params, key = LEAST_SQUARES.init_params(jax.random.key(0)), jax.random.key(0)
     state = algorithm.init(params, LEAST_SQUARES.batches(row.batch_spec), key)
-    step = jax.jit(algorithm.step)
+    step, found = jax.jit(algorithm.step), []
     for i in range(2):
         batches = LEAST_SQUARES.batches(row.batch_spec, i)
         params, state, info = step(params, state, batches, key)
-    return params, info.detail
+        found.append((params, info))
+    return found
 
 
-def test_unknown_extra_arguments_are_ignored(transformation):
+@pytest.fixture(scope="module")
+def alone(transformation):
+    """What a transformation gives by itself."""
+    tx = transformation.factory(**transformation.settings)
+    return two_steps(tx, transformation)
+
+
+def test_unknown_extra_arguments_are_ignored(transformation, alone):
     tx = optax.with_extra_args_support(
         transformation.factory(**transformation.settings)
     )
@@ -221,34 +223,21 @@ def test_unknown_extra_arguments_are_ignored(transformation):
         return tx.update(updates, state, params, unknown=jnp.ones(3), **extra_args)
 
     noisy = optax.GradientTransformationExtraArgs(tx.init, update_fn)
-    assert_close(two_steps(noisy, transformation), two_steps(tx, transformation))
+    assert_close(two_steps(noisy, transformation), alone)
 
 
-def test_chains_with_other_transformations(transformation):
+def test_chains_with_other_transformations(transformation, alone):
     tx = transformation.factory(**transformation.settings)
     # A clip that clips nothing, and a scale that halves what comes out.
     chained = optax.chain(optax.clip(1e3), tx, optax.scale(0.5))
-    algorithm, alone = (
-        from_optax(t, LEAST_SQUARES.loss_fn, transformation.batch_spec)
-        for t in (chained, tx)
-    )
-    params, key = LEAST_SQUARES.init_params(jax.random.key(0)), jax.random.key(0)
-    batches = LEAST_SQUARES.batches(transformation.batch_spec)
-    half, _, info = jax.jit(algorithm.step)(
-        params, algorithm.init(params, batches, key), batches, key
-    )
-    whole, _, whole_info = jax.jit(alone.step)(
-        params, alone.init(params, batches, key), batches, key
-    )
-    middle = jax.tree.map(lambda a, b: (a + b) / 2, params, whole)
-    assert_close(half, middle)
+    (half, info), _ = two_steps(chained, transformation)
+    (whole, whole_info), _ = alone
+    start = LEAST_SQUARES.init_params(jax.random.key(0))
+    assert_close(half, jax.tree.map(lambda a, b: (a + b) / 2, start, whole))
     assert_close(info, whole_info)
 
 
-def test_runs_under_inject_hyperparams(transformation):
+def test_runs_under_inject_hyperparams(transformation, alone):
     factory, settings = transformation.factory, transformation.settings
     injected = optax.inject_hyperparams(factory, static_args=transformation.static)
-    assert_close(
-        two_steps(injected(**settings), transformation),
-        two_steps(factory(**settings), transformation),
-    )
+    assert_close(two_steps(injected(**settings), transformation), alone)
