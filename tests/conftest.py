@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 
 import hypothesis
 import jax
@@ -17,9 +18,27 @@ jax.config.update("jax_disable_most_optimizations", True)
 _QUICK_TO_COMPILE = "--xla_cpu_use_fusion_emitters=false"
 
 
+def _share_programs(config):
+    """Keeps what is compiled, for this session alone.
+
+    What one process has compiled, the other worker and the commands that tests start
+    find there; who asks for it still counts and times a compilation.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="programs-")
+    config.add_cleanup(folder.cleanup)
+    for name, value in {
+        "jax_compilation_cache_dir": folder.name,
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }.items():
+        os.environ[name.upper()] = str(value)
+        jax.config.update(name, value)
+
+
 def pytest_configure(config):
     if hasattr(config, "workerinput"):
         return  # It has its parent's environment.
+    _share_programs(config)
     flags = f"{os.environ.get('XLA_FLAGS', '')} {_QUICK_TO_COMPILE}".strip()
     # A flag that is not known ends a process, so that only another can ask for it.
     known = subprocess.run(
