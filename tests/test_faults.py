@@ -27,10 +27,12 @@ def home(tmp_path_factory):
 def kill(home, count, *more):
     """A campaign in a process that has not started JAX, which a fork would break."""
     given = ["--count", str(count), "--seed", "0", "--home", str(home), *more]
+    # It keeps programs itself, which cannot be done with those of JAX's own cache.
+    environment = {"PYTHONPATH": str(ROOT), "JAX_ENABLE_COMPILATION_CACHE": "false"}
     answer = subprocess.run(
         [sys.executable, "-m", "benchmarks.faults", *given],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | environment,
         capture_output=True,
         text=True,
         check=False,
