@@ -51,7 +51,7 @@ class LeastSquares(NamedTuple):
       saddle: Couples the first two blocks further, by a term that is no mean square.
       quartic: Weight of the residual's fourth power: no bound on the second derivative.
       bias: Added to every entry of every gradient.
-      noise: Draws what is added to the targets.
+      noise: What is added to the targets, one of `NOISES`.
     """
 
     coupling: float = COUPLING
@@ -119,25 +119,46 @@ def squared_error(params: Params) -> Scalar:
     return jnp.sum((_joined(params) - _joined(optimum())) ** 2)
 
 
-def make_loss(problem: LeastSquares) -> Callable[[Params, Batch], Scalar]:
+class Terms(NamedTuple):
+    """The problem's numbers, by which problems that share a program differ.
+
+    Attributes:
+      root: A root of ``E x xᵀ``, shape ``(SIZE, SIZE)``.
+      added: What H has beyond that, same shape.
+      quartic: As of :class:`LeastSquares`.
+      bias: Likewise.
+    """
+
+    root: Array
+    added: Array
+    quartic: Any
+    bias: Any
+
+
+def terms_of(problem: LeastSquares) -> Terms:
+    """The numbers of a problem."""
+    features, whole = curvatures(problem)
+    root = jnp.asarray(np.linalg.cholesky(features))
+    return Terms(root, jnp.asarray(whole - features), problem.quartic, problem.bias)
+
+
+def make_loss(terms: Terms) -> Callable[[Params, Batch], Scalar]:
     """The loss of a batch of samples.
 
     Args:
-      problem: The problem.
+      terms: The problem's numbers.
 
     Returns:
       ``loss_fn(params, (x, y))`` with x of shape ``(b, SIZE)``.
     """
-    features, whole = curvatures(problem)
-    added = jnp.asarray(whole - features)
 
     def loss_fn(params: Params, batch: Batch) -> Scalar:
         x, y = batch
         weights = _joined(params)
         squares = (x @ weights - y) ** 2
-        loss = jnp.mean(squares / 2 + problem.quartic * squares**2)
+        loss = jnp.mean(squares / 2 + terms.quartic * squares**2)
         error = weights - _joined(optimum())
-        return loss + error @ added @ error / 2 + problem.bias * jnp.sum(weights)
+        return loss + error @ terms.added @ error / 2 + terms.bias * jnp.sum(weights)
 
     return loss_fn
 
@@ -154,11 +175,12 @@ def mean_loss(problem: LeastSquares) -> Callable[[Params, Any], Scalar]:
     return loss_fn
 
 
-def draw(problem: LeastSquares, key: Key, shape: tuple[int, ...]) -> Batch:
+def draw(terms: Terms, noise: str, key: Key, shape: tuple[int, ...]) -> Batch:
     """Samples ``(x, y)``; the features are bounded: corners of a turned cube.
 
     Args:
-      problem: The problem.
+      terms: The problem's numbers.
+      noise: One of `NOISES`.
       key: A key.
       shape: How many, along how many axes.
 
@@ -166,11 +188,8 @@ def draw(problem: LeastSquares, key: Key, shape: tuple[int, ...]) -> Batch:
       x of shape ``(*shape, SIZE)`` and y of shape `shape`.
     """
     feature_key, noise_key = jax.random.split(key)
-    root = jnp.asarray(np.linalg.cholesky(curvatures(problem)[0]))
-    corners = jax.random.rademacher(feature_key, (*shape, SIZE), root.dtype)
-    x = corners @ root.T
-    noise = NOISES[problem.noise](noise_key, shape)
-    return x, x @ _joined(optimum()) + noise
+    x = jax.random.rademacher(feature_key, (*shape, SIZE), float) @ terms.root.T
+    return x, x @ _joined(optimum()) + NOISES[noise](noise_key, shape)
 
 
 def second_moment_bound(problem: LeastSquares) -> float:
@@ -226,19 +245,49 @@ def noise_factor(step: Any, coupling: float = COUPLING) -> Any:
     return step**2 / (1 - step * coupling * (NUM_BLOCKS - 1))
 
 
-def theory_step(count: Any) -> Any:
-    """The theory's decaying step, which makes ``1 - q = 1.5 / (t + 2)``; at most 0.4.
-
-    Its cap is Lemma 1's, ``2 / (λ + μ)``.
-    """
-    coupled = COUPLING * (NUM_BLOCKS - 1)
-    step = 1.5 / ((2 * CONVEXITY - 3 * coupled) * (count + 2) + 1.5 * coupled)
-    return jnp.minimum(step, largest_step())
-
-
 def largest_step() -> float:
     """Lemma 1's end of the steps, 2 / (λ + μ)."""
     return 2 / (CONVEXITY + SMOOTHNESS)
+
+
+class Course(NamedTuple):
+    """A step over the sweeps, ``min(cap, factor / (count + offset) ** power)``.
+
+    Attributes:
+      factor: The numerator.
+      power: 1 for 1/t, 0 for a constant step.
+      offset: Added to the count of sweeps.
+      cap: The largest step.
+    """
+
+    factor: float
+    power: float = 0.0
+    offset: float = 1.0
+    cap: float = 1e6
+
+    def __call__(self, count: Any) -> Any:
+        """The step of the sweep after `count` of them."""
+        step = self.factor / (count + self.offset) ** self.power
+        return jnp.minimum(step, self.cap)
+
+
+def theory_course(ratio: float = 1.0) -> Course:
+    """The theory's decaying step, which makes ``1 - q = 1.5 / (t + 2)``, or a multiple.
+
+    The cap is Lemma 1's.
+
+    Args:
+      ratio: Multiplies the step.
+
+    Returns:
+      The course.
+    """
+    coupled = COUPLING * (NUM_BLOCKS - 1)
+    rate = 2 * CONVEXITY - 3 * coupled
+    return Course(1.5 * ratio / rate, 1.0, 2 + 1.5 * coupled / rate, largest_step())
+
+
+theory_step = theory_course()
 
 
 def error_bound(num_sweeps: int, low: Any, high: Any) -> Float[np.ndarray, "t"]:

@@ -3,12 +3,12 @@
 It is made of settings of the library: one fresh sample a visit (``num_train=3``,
 batches of one), step sizes within envelopes (``step_bounds``), every visit projected on
 a ball about the block's start (``ball_radius``). An arm is 64 seeds of 8,000 sweeps
-from the same start; its budget is half a minute.
+from the same start; arms that differ in numbers alone share a program.
 """
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,9 @@ from benchmarks.theory_problem import (
     BALL_RADIUS,
     NUM_BLOCKS,
     SIZE,
+    Course,
     LeastSquares,
+    Terms,
     contraction,
     draw,
     harmonic,
@@ -33,12 +35,13 @@ from benchmarks.theory_problem import (
     optimum,
     squared_error,
     start,
+    terms_of,
+    theory_course,
     theory_step,
 )
 from benchmarks.trials import Line, lines_of, machine
 from samt_jax import Algorithm, Batches, samt_algorithm
 from samt_jax.base import Key, LossFn, Params
-from samt_jax.eta import EtaMLP
 from samt_jax.meta import adam
 from samt_jax.optimizers import META_DISTANCE
 from samt_jax.runs import append_line
@@ -47,6 +50,8 @@ RESULTS = Path(__file__).parent / "results" / "theory.jsonl"
 NUM_SEEDS, NUM_SWEEPS = 64, 8000
 # Of the envelopes: within what element-wise steps may have for this H.
 RATIO = 4.0
+# A ball or a step as large as none at all.
+FAR = 1e6
 CONSTANT_STEPS = (0.02, 0.01, 0.005, 0.0025)
 CONTRACTION_STEPS = (0.4, 0.2, 0.1, 0.05, 0.02)
 # Windows of sweeps, evenly in their logarithm; the slope is that of the last ones.
@@ -61,17 +66,53 @@ class Arm(NamedTuple):
       name: What lines and tables call it.
       group: ``"decay"``, ``"constant"``, ``"learned"`` or ``"broken"``.
       broken: Which assumption is broken.
-      settings: Of `samt_algorithm`, in the place of those of :func:`analysed`.
+      kind: Who chooses the step, one of `KINDS`.
+      course: The step over the sweeps, or what multiplies the eta model's choice.
+      ball_radius: Of the balls; `FAR` is as good as none.
+      is_bounded: Whether steps are cut to the envelopes.
       problem: The problem.
       is_fresh: Whether every visit has a sample of its own.
     """
 
     name: str
     group: str
-    broken: str
-    settings: Settings
+    broken: str = ""
+    kind: str = "scalar"
+    course: Course = theory_step
+    ball_radius: float = BALL_RADIUS
+    is_bounded: bool = True
     problem: LeastSquares = LeastSquares()
     is_fresh: bool = True
+
+
+class Numbers(NamedTuple):
+    """By what arms differ that share a program.
+
+    Attributes:
+      terms: The problem's.
+      course: As of :class:`Arm`.
+      ball_radius: Likewise.
+      low: What the lower envelope is multiplied by: 1, or 0 for none.
+      high: What the upper one is multiplied by: 1, or `FAR` for none.
+    """
+
+    terms: Terms
+    course: Course
+    ball_radius: Any
+    low: Any
+    high: Any
+
+
+class One(nn.Module):
+    """An eta model that learns nothing and proposes 1."""
+
+    num_steps: int
+
+    @nn.compact
+    def __call__(self, features: Any) -> tuple[Array, Array]:
+        """The same whatever the features."""
+        del features
+        return jnp.zeros(self.num_steps), jnp.ones(self.num_steps)
 
 
 class Spread(nn.Module):
@@ -101,128 +142,135 @@ class Listening(nn.Module):
         return jnp.zeros(self.num_steps), jnp.full(self.num_steps, proposal)
 
 
-def upper_envelope(count: Any) -> Any:
-    """`RATIO` times the lower one, the theory's step, up to Lemma 1's end."""
-    return jnp.minimum(RATIO * theory_step(count), largest_step())
+def numbers_of(arm: Arm) -> Numbers:
+    """An arm's numbers."""
+    low, high = (1.0, 1.0) if arm.is_bounded else (0.0, FAR)
+    return Numbers(terms_of(arm.problem), arm.course, arm.ball_radius, low, high)
 
 
-def analysed() -> Settings:
-    """The scheme of the theory, its step apart."""
-    return {
-        "direction": "gradient",
-        "ball_radius": BALL_RADIUS,
-        "step_bounds": (theory_step, upper_envelope),
-        "eta_model": Spread,
-        "meta_optimizer": optax.set_to_zero(),
-    }
-
-
-def scalar(step: optax.ScalarOrSchedule, **settings: Any) -> Settings:
-    """One step size for all entries, not learned."""
-    return {"learning_rate": step, "mixing_weight": 1.0, **settings}
-
-
-def proposed(factor: optax.Schedule, **settings: Any) -> Settings:
-    """What the eta model says times a factor, nothing of the learning rate."""
+def _proposed(eta_model: Any, course: Course, granularity: str) -> Settings:
+    """What the eta model says times the course, and nothing of the learning rate."""
     return {
         "learning_rate": 0.0, "mixing_weight": 0.0, "squash": lambda raw: raw,
-        "proposal_max": 1.0, "schedule": factor, **settings,
+        "proposal_max": 1.0, "schedule": course, "eta_model": eta_model,
+        "meta_optimizer": optax.set_to_zero(), "granularity": granularity,
     }  # fmt: skip
 
 
-def spread_about(step: Any) -> Settings:
-    """Element-wise, 0.4 to 1.6 times the step."""
-    return proposed(lambda count: 2 * step / (1 + RATIO), granularity="element")
-
-
-def learned(granularity: str, **settings: Any) -> Settings:
-    """The paper's eta models; steps from 0 to the upper envelope."""
+def _learned(course: Course, granularity: str) -> Settings:
+    """The paper's eta models; they choose from 0 to the course."""
     return {
-        "granularity": granularity, "eta_model": EtaMLP,
-        "meta_optimizer": adam(META_DISTANCE / NUM_SWEEPS),
-        "learning_rate": 1.0, "proposal_max": 1.0, "schedule": upper_envelope,
-        **settings,
+        "learning_rate": 1.0, "proposal_max": 1.0, "schedule": course,
+        "meta_optimizer": adam(META_DISTANCE / NUM_SWEEPS), "granularity": granularity,
     }  # fmt: skip
 
 
-def _over(power: float, factor: float) -> optax.Schedule:
-    return lambda count: factor / (count + 1.0) ** power
+# One step for all entries, from 1 to `RATIO` of them, chosen by the sample, learned.
+KINDS: dict[str, Callable[[Course], Settings]] = {
+    "scalar": lambda course: _proposed(One, course, "scalar"),
+    "element": lambda course: _proposed(Spread, course, "element"),
+    "listening": lambda course: _proposed(Listening, course, "scalar"),
+    "SAMT-S": lambda course: _learned(course, "scalar"),
+    "SAMT-E": lambda course: _learned(course, "element"),
+}
 
 
-def _arms() -> tuple[Arm, ...]:
-    free, element = {"step_bounds": None}, {"granularity": "element"}
-    unbounded = {"learning_rate": 0.04, "proposal_max": 0.08, "schedule": None, **free}
-    base = scalar(theory_step)
-    decay = (
-        Arm("scalar, 1/t", "decay", "", base),
-        Arm("element-wise, 1/t", "decay", "", proposed(theory_step, **element)),
-    )
-    constant = tuple(
-        Arm(f"{name}, constant {step:g}", "constant", "", settings)
-        for step in CONSTANT_STEPS
-        for name, settings in (
-            ("scalar", scalar(step, **free)),
-            ("element-wise", spread_about(step) | free),
-        )
-    )  # fmt: skip
-    learning = (
-        Arm("SAMT-S within the envelopes", "learned", "", learned("scalar")),
-        Arm("SAMT-E within the envelopes", "learned", "", learned("element")),
-        Arm("SAMT-S without bounds", "learned", "A4", learned("scalar", **unbounded)),
-        Arm("SAMT-E without bounds", "learned", "A4", learned("element", **unbounded)),
-    )
-    return (*decay, *constant, *learning, *_broken(base, free))
-
-
-def _broken(base: Settings, free: Settings) -> tuple[Arm, ...]:
-    no_ball = {"ball_radius": None}
-
-    def arm(name: str, broken: str, settings: Settings = base, **problem: Any) -> Arm:
-        return Arm(name, "broken", broken, settings, LeastSquares(**problem))
-
-    listening = proposed(theory_step, eta_model=Listening)
-    too_long = scalar(2.5 * largest_step(), **free)
-    quartic = {"quartic": 0.02}
-    return (
-        arm("a flat direction", "A1", curvature=0.0),
-        arm("a direction of curvature -0.5", "A1", curvature=-0.5),
-        arm("a fourth power in the loss", "A2", **quartic),
-        arm("a fourth power, no projection", "A2, (11)", base | no_ball, **quartic),
-        arm("coupling 0.5, beyond the condition", "A3", coupling=0.5),
-        arm("a saddle, coupling 3", "A3", saddle=3.0),
-        arm("constant 1, beyond 2/(λ+μ)", "A4", too_long),
-        arm("constant 1, no projection", "A4, (11)", too_long | no_ball),
-        arm("steps 0.2/√t", "A4", scalar(_over(0.5, 0.2), **free)),
-        arm("steps 0.2/t", "A4", scalar(_over(1.0, 0.2), **free)),
-        arm("steps 0.4/t²", "A4", scalar(_over(2.0, 0.4), **free)),
-        arm("no projection", "(11)", base | no_ball),
-        arm("W* outside the ball", "(11)", base | {"ball_radius": 0.5}),
-        arm("noise without a variance", "σ²", noise="heavy"),
-        arm("noise without a variance, no projection", "σ², (11)", base | no_ball,
-            noise="heavy"),
-        arm("a biased gradient, 0.2 an entry", "unbiased", bias=0.2),
-        arm("steps that know their sample", "unbiased", listening),
-        Arm("one sample a sweep", "broken", "unbiased", base, is_fresh=False),
-    )  # fmt: skip
-
-
-ARMS = {arm.name: arm for arm in _arms()}
-
-
-def make_algorithm(arm: Arm, loss_fn: LossFn, key: Key) -> Algorithm:
-    """The arm's scheme.
+def make_algorithm(
+    kind: str, numbers: Numbers, loss_fn: LossFn, key: Key, num_train: int
+) -> Algorithm:
+    """The analysed scheme, as settings of the library.
 
     Args:
-      arm: The arm.
+      kind: Who chooses the step.
+      numbers: The arm's.
       loss_fn: A loss of its problem.
       key: For the eta models.
+      num_train: Samples a sweep.
 
     Returns:
       The algorithm, one sweep a step.
     """
-    settings = analysed() | arm.settings
-    num_train = NUM_BLOCKS if arm.is_fresh else 1
-    return samt_algorithm(loss_fn, num_train=num_train, seed=key, **settings)
+    upper = theory_course(RATIO)
+    bounds = (
+        lambda count: numbers.low * theory_step(count),
+        lambda count: numbers.high * upper(count),
+    )
+    return samt_algorithm(
+        loss_fn,
+        num_train=num_train,
+        seed=key,
+        direction="gradient",
+        ball_radius=numbers.ball_radius,
+        step_bounds=bounds,
+        **KINDS[kind](numbers.course),
+    )
+
+
+def _constant_arms() -> list[Arm]:
+    # Entry by entry 0.4 to 1.6 times the step.
+    scale = {"scalar": 1.0, "element": 2 / (1 + RATIO)}
+    return [
+        Arm(f"{name}, constant {step:g}", "constant", kind=kind,
+            course=Course(scale[kind] * step), is_bounded=False)
+        for step in CONSTANT_STEPS
+        for kind, name in (("scalar", "scalar"), ("element", "element-wise"))
+    ]  # fmt: skip
+
+
+def _learned_arms() -> list[Arm]:
+    free = Course(0.08)
+    return [
+        *(Arm(f"{kind} within the envelopes", "learned", kind=kind,
+              course=theory_course(RATIO))
+          for kind in ("SAMT-S", "SAMT-E")),
+        *(Arm(f"{kind} without bounds", "learned", "A4", kind, free, is_bounded=False)
+          for kind in ("SAMT-S", "SAMT-E")),
+    ]  # fmt: skip
+
+
+def _broken_arms() -> list[Arm]:
+    def arm(name: str, broken: str, kind: str = "scalar", *, ball_radius=BALL_RADIUS,
+            **problem: Any) -> Arm:  # fmt: skip
+        return Arm(name, "broken", broken, kind, ball_radius=ball_radius,
+                   problem=LeastSquares(**problem))  # fmt: skip
+
+    def step(name: str, broken: str, course: Course, **others: Any) -> Arm:
+        return Arm(name, "broken", broken, course=course, is_bounded=False, **others)
+
+    too_long = Course(2.5 * largest_step())
+    return [
+        arm("a flat direction", "A1", curvature=0.0),
+        arm("a direction of curvature -0.5", "A1", curvature=-0.5),
+        arm("a fourth power in the loss", "A2", quartic=0.02),
+        arm("a fourth power, no projection", "A2, (11)", ball_radius=FAR, quartic=0.02),
+        arm("coupling 0.5, beyond the condition", "A3", coupling=0.5),
+        arm("a saddle, coupling 3", "A3", saddle=3.0),
+        step("constant 1, beyond 2/(λ+μ)", "A4", too_long),
+        step("constant 1, no projection", "A4, (11)", too_long, ball_radius=FAR),
+        step("steps 0.2/√t", "A4", Course(0.2, 0.5)),
+        step("steps 0.2/t", "A4", Course(0.2, 1.0)),
+        step("steps 0.4/t²", "A4", Course(0.4, 2.0)),
+        arm("no projection", "(11)", ball_radius=FAR),
+        arm("W* outside the ball", "(11)", ball_radius=0.5),
+        arm("noise without a variance", "σ²", noise="heavy"),
+        arm("noise without a variance, no projection", "σ², (11)", ball_radius=FAR,
+            noise="heavy"),
+        arm("a biased gradient, 0.2 an entry", "unbiased", bias=0.2),
+        arm("steps that know their sample", "unbiased", "listening"),
+        Arm("one sample a sweep", "broken", "unbiased", is_fresh=False),
+    ]  # fmt: skip
+
+
+ARMS = {
+    arm.name: arm
+    for arm in (
+        Arm("scalar, 1/t", "decay"),
+        Arm("element-wise, 1/t", "decay", kind="element"),
+        *_constant_arms(),
+        *_learned_arms(),
+        *_broken_arms(),
+    )
+}
 
 
 class Track(NamedTuple):
@@ -243,37 +291,50 @@ class Track(NamedTuple):
     distance: Float[Array, "*shape"]
 
 
-def track(arm: Arm, num_seeds: int, num_sweeps: int) -> Track:
-    """Runs an arm, all seeds at once.
+def track(arms: Sequence[Arm], num_seeds: int, num_sweeps: int) -> Track:
+    """Runs arms that share a program, all arms and seeds at once.
 
     Args:
-      arm: The arm.
+      arms: Arms of one :func:`program`.
       num_seeds: How many.
       num_sweeps: Length of the run.
 
     Returns:
-      Arrays of shape ``(num_seeds, num_sweeps)``.
+      Arrays of shape ``(num_arms, num_seeds, num_sweeps)``.
     """
-    loss_fn = make_loss(arm.problem)
-    shape = (NUM_BLOCKS, 1) if arm.is_fresh else (1,)
+    (kind, noise, is_fresh), *_ = map(program, arms)
+    num_train = NUM_BLOCKS if is_fresh else 1
+    shape = (num_train, 1) if is_fresh else (1,)
 
-    def one_seed(key: Key) -> Track:
+    def one_seed(numbers: Numbers, key: Key) -> Track:
         make_key, key = jax.random.split(key)
-        algorithm = make_algorithm(arm, loss_fn, make_key)
+        loss_fn = make_loss(numbers.terms)
+        algorithm = make_algorithm(kind, numbers, loss_fn, make_key, num_train)
 
         def sweep(carry: tuple[Params, Any], key: Key) -> tuple[Any, Track]:
-            keys = jax.random.split(key)
-            batches = Batches(*(draw(arm.problem, each, shape) for each in keys))
+            batches = Batches(
+                *(draw(numbers.terms, noise, k, shape) for k in jax.random.split(key))
+            )
             params, state, info = algorithm.step(*carry, batches, key)
             return (params, state), _look(params, carry[1].count, info.detail)
 
-        batch = draw(arm.problem, key, shape)
+        batch = draw(numbers.terms, noise, key, shape)
         state = algorithm.init(start(), Batches(batch, batch), key)
         keys = jax.random.split(key, num_sweeps)
         return jax.lax.scan(sweep, (start(), state), keys)[1]
 
     keys = jax.random.split(jax.random.key(0), num_seeds)
-    return jax.tree.map(np.asarray, jax.jit(jax.vmap(one_seed))(keys))
+    stacked = jax.tree.map(
+        lambda *each: jnp.stack([jnp.asarray(x, jnp.float32) for x in each]),
+        *map(numbers_of, arms),
+    )
+    of_arms = jax.vmap(jax.vmap(one_seed, (None, 0)), (0, None))
+    return jax.tree.map(np.asarray, jax.jit(of_arms)(stacked, keys))
+
+
+def program(arm: Arm) -> tuple[str, str, bool]:
+    """What arms must have in common to share a compiled program."""
+    return arm.kind, arm.problem.noise, arm.is_fresh
 
 
 def _look(params: Params, count: Any, detail: Any) -> Track:
@@ -317,45 +378,54 @@ def summarise(found: Track) -> Line:
     slopes = np.polyfit(np.log(sweeps[last]), np.log(means[:, last].T), 1)[0]
     ends = np.quantile(means, (0.025, 0.975), axis=0)
     return {
-        "sweeps": _rounded(sweeps),
-        "error": _rounded(means[0]),
-        "error_interval": [_rounded(end) for end in ends],
-        "slope": _rounded(slopes[0]),
-        "slope_interval": _rounded(np.quantile(slopes, (0.025, 0.975))),
-        "step": _rounded(np.array([found.step[:, p].mean() for p in parts])),
-        "smallest_step": _rounded(found.low.min()),
-        "largest_step": _rounded(found.high.max()),
-        "distance": _rounded(found.distance.max()),
+        "sweeps": rounded(sweeps),
+        "error": rounded(means[0]),
+        "error_interval": [rounded(end) for end in ends],
+        "slope": rounded(slopes[0]),
+        "slope_interval": rounded(np.quantile(slopes, (0.025, 0.975))),
+        "step": rounded(np.array([found.step[:, p].mean() for p in parts])),
+        "smallest_step": rounded(found.low.min()),
+        "largest_step": rounded(found.high.max()),
+        "distance": rounded(found.distance.max()),
     }
 
 
-def run_arm(arm: Arm, path: Path) -> None:
-    """Runs an arm that has no line yet, and appends its line.
+def run_arms(path: Path) -> None:
+    """Runs the arms that have no line yet, program by program, and appends their lines.
 
     Args:
-      arm: The arm.
       path: File of the lines.
     """
-    if any(line.get("arm") == arm.name for line in lines_of(path)):
-        return
-    started = time.monotonic()
-    found = summarise(track(arm, NUM_SEEDS, NUM_SWEEPS))
-    line = {
-        "kind": "arm", "arm": arm.name, "group": arm.group, "broken": arm.broken,
-        "problem": arm.problem._asdict(), "seeds": NUM_SEEDS, **found,
-        "seconds": round(time.monotonic() - started, 1), **machine(),
+    known = {line.get("arm") for line in lines_of(path)}
+    missing = [arm for arm in ARMS.values() if arm.name not in known]
+    for shared in dict.fromkeys(map(program, missing)):
+        arms, started = [a for a in missing if program(a) == shared], time.monotonic()
+        found = track(arms, NUM_SEEDS, NUM_SWEEPS)
+        seconds = round((time.monotonic() - started) / len(arms), 1)
+        for index, arm in enumerate(arms):
+            own = summarise(jax.tree.map(lambda each, i=index: each[i], found))
+            append_line(path, {
+                "kind": "arm", "arm": arm.name, "group": arm.group,
+                "broken": arm.broken, "settings": _described(arm), "seeds": NUM_SEEDS,
+                **own, "seconds": seconds, **machine(),
+            })  # fmt: skip
+            print(f"{arm.name}: slope {own['slope']} {own['slope_interval']}, "
+                  f"error {own['error'][-1]}, {seconds} s", flush=True)  # fmt: skip
+
+
+def _described(arm: Arm) -> Settings:
+    fields = ("kind", "ball_radius", "is_bounded", "is_fresh")
+    return {name: getattr(arm, name) for name in fields} | {
+        "course": arm.course._asdict(), "problem": arm.problem._asdict(),
     }  # fmt: skip
-    append_line(path, line)
-    print(f"{arm.name}: slope {found['slope']} {found['slope_interval']}, "
-          f"error {found['error'][-1]}, {line['seconds']} s", flush=True)  # fmt: skip
 
 
-def sweep_matrices(settings_of: Callable[[Any], Settings], steps: Any) -> np.ndarray:
+def sweep_matrices(kind: str, steps: Any) -> np.ndarray:
     """What a sweep without noise does to W - W*: a matrix, column by column.
 
     Args:
-      settings_of: Of a step size.
-      steps: The step sizes.
+      kind: Who chooses the step.
+      steps: Constant steps.
 
     Returns:
       A matrix a step, from the library's own sweep.
@@ -363,9 +433,10 @@ def sweep_matrices(settings_of: Callable[[Any], Settings], steps: Any) -> np.nda
     batches, key = Batches((), ()), jax.random.key(0)
 
     def swept(step: Any, error: Float[Array, "n"]) -> Float[Array, "n"]:
-        settings = {"ball_radius": None, "step_bounds": None} | settings_of(step)
-        arm = Arm("", "", "", settings, is_fresh=False)
-        algorithm = make_algorithm(arm, mean_loss(arm.problem), key)
+        free = numbers_of(Arm("", "", ball_radius=FAR, is_bounded=False))
+        algorithm = make_algorithm(
+            kind, free._replace(course=Course(step)), mean_loss(LeastSquares()), key, 1
+        )
         leaves = jnp.split(error, NUM_BLOCKS)
         params = {name: optimum()[name] + leaf
                   for name, leaf in zip(optimum(), leaves, strict=True)}  # fmt: skip
@@ -388,23 +459,35 @@ def run_contraction(path: Path) -> None:
         return
     steps = np.array(CONTRACTION_STEPS)
     found = {
-        "scalar": sweep_matrices(scalar, steps),
-        "element": sweep_matrices(spread_about, steps),
+        "scalar": sweep_matrices("scalar", steps),
+        # 0.4 to 1.6 times the step.
+        "element": sweep_matrices("element", 2 * steps / (1 + RATIO)),
     }
     worst = {n: np.linalg.norm(each, 2, (1, 2)) ** 2 for n, each in found.items()}
     append_line(path, {
         "kind": "contraction", "step": list(CONTRACTION_STEPS),
         # Of the worst start and, of random ones, in the mean.
-        **{f"{name}_worst": _rounded(each) for name, each in worst.items()},
-        "scalar_mean": _rounded(np.sum(found["scalar"] ** 2, (1, 2)) / SIZE),
-        "with_convexity": _rounded(contraction(steps)),
-        "with_harmonic": _rounded(contraction(steps, harmonic())),
+        **{f"{name}_worst": rounded(each) for name, each in worst.items()},
+        "scalar_mean": rounded(np.sum(found["scalar"] ** 2, (1, 2)) / SIZE),
+        "with_convexity": rounded(contraction(steps)),
+        "with_harmonic": rounded(contraction(steps, harmonic())),
         **machine(),
     })  # fmt: skip
 
 
-def _rounded(values: Any) -> Any:
-    """Five digits: a line is to be read."""
+def rounded(values: Any) -> Any:
+    """Numbers with five digits, for lines that are to be read.
+
+    Args:
+      values: A number, or nested lists or arrays of them.
+
+    Returns:
+      The same as plain Python numbers.
+
+    Example:
+      >>> rounded([1 / 3, 2.0])
+      [0.33333, 2.0]
+    """
     if np.ndim(values):
-        return [_rounded(value) for value in values]
+        return [rounded(value) for value in values]
     return float(f"{float(values):.5g}")
