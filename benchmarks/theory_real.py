@@ -77,7 +77,7 @@ def _runner(optimizer: str) -> Callable[[int], Line]:
                        algorithm.batch_spec)  # fmt: skip
     some = jax.tree.map(lambda leaf: leaf[:NUM_IMAGES], problem.train)
 
-    def step(carry: tuple, indices: Any) -> tuple[tuple, dict]:
+    def step(carry: tuple, indices: Any) -> tuple[tuple, tuple]:
         batches = gather_batches(problem.train, indices)
         params, state, info = algorithm.step(*carry, batches, jax.random.key(0))
         ends = {name: (visit.step_size_min, visit.step_size, visit.step_size_max)

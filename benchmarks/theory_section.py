@@ -64,15 +64,15 @@ between two envelopes. Here on noisy least squares in {NUM_BLOCKS} blocks of
 {SIZE // NUM_BLOCKS}, with λ = 1, μ = 4 and a coupling of 0.1 known exactly,
 {NUM_SWEEPS:,} sweeps, {NUM_SEEDS} seeds. The error is E Σ‖W_l - W_l*‖²,
 {START_ERROR:g} at the start; slopes are those of its logarithm over that of the sweep,
-in the last decade, with 95 % intervals by resampling seeds. The paper proves the scalar
-case; its constants are lost in the text at hand, and are taken from the work that it
+in the last decade, with 95 % intervals by resampling seeds. Element-wise steps go from
+one to four times the scalar ones, and from 0.4 to 1.6 times constant ones. The paper
+proves the scalar case; its constants are lost in the text at hand, and are taken from the work that it
 generalises.
 """
 _CONTRACTION = """What a sweep without noise leaves of the squared error, from the worst
 start and, in the mean, from a random one, beside the theorem's q. With the paper's
 ξ = 2λμ/(λ+μ), q promises more than there is; with λ it holds as long as the square of
-the gradient, which the theorem counts with the noise, is small. Element-wise steps are
-0.4 to 1.6 times the step.
+the gradient, which the theorem counts with the noise, is small.
 """
 _ELEMENT = """Element-wise steps are not covered by the proof, and cannot be as it
 stands. It needs a step to pull W towards W*: one number pulls by λ, a diagonal D of
@@ -159,18 +159,26 @@ def _constant(arms: Mapping[str, Line]) -> str:
         kind, _, step = name.partition(", constant ")
         cells.setdefault(float(step), {})[kind] = _error(line)
         plateaus.setdefault(kind, []).append((float(step), line["error"][-1]))
-    for step, found in cells.items():
-        both = [found.get(kind, "") for kind in ("scalar", "element-wise")]
-        rows.append(f"| {step:g} | {both[0]} | {both[1]} |")
+    rows += [
+        f"| {at:g} | {both.get('scalar', '')} | {both.get('element-wise', '')} |"
+        for at, both in cells.items()
+    ]
     powers = [
-        f"{np.polyfit(*np.log(np.array(found).T), 1)[0]:.2f} ({kind})"
+        f"{kind}: {_power(found):.2f}, and {_power(found[-2:]):.2f} between the "
+        "smallest two"
         for kind, found in plateaus.items()
         if len(found) > 1
     ]
     return "\n".join(rows) + (
-        f"\n\nThe plateau grows with the step to the power {', '.join(powers)}; the "
-        "theory has 1.\n"
+        "\n\nThe plateau grows with the step like a power of it "
+        f"({'; '.join(powers)}); the theory has 1, for small steps.\n"
     )
+
+
+def _power(found: Sequence[tuple[float, float]]) -> float:
+    """The power of the steps that the errors follow."""
+    steps, errors = np.log(np.array(found).T)
+    return float(np.polyfit(steps, errors, 1)[0])
 
 
 def _contraction(line: Line) -> str:
@@ -217,8 +225,8 @@ def _predictions(arms: Mapping[str, Line]) -> str:
                          f"{shift:.3g}; measured: {_error(line)}.")  # fmt: skip
     if "W* outside the ball" in arms:
         found = _error(arms["W* outside the ball"])
-        texts.append("With W* at twice the radius, the nearest points of the balls are "
-                     f"at {NUM_BLOCKS * 0.5**2:g}; measured: {found}.")  # fmt: skip
+        texts.append("With W* at twice the radius, the balls come no nearer than "
+                     f"{NUM_BLOCKS * 0.5**2:g}; measured: {found}.")  # fmt: skip
     return " ".join(texts) + "\n"
 
 
