@@ -7,9 +7,9 @@ between λ (A1, strong convexity) and μ (A2, smoothness), one beside it has nor
 gradient stability). Each can be broken by itself.
 
 The theorem's symbols are lost in the paper's text. :func:`contraction` and
-:func:`noise_factor` are those of the work that it generalises, and can be derived in a
-few lines. A visit to block l with step η and an unbiased gradient g, the projection
-being no expansion, has
+:func:`noise_factor` have the form of those of the work that it generalises, and can be
+derived in a few lines. A visit to block l with step η and an unbiased gradient g, the
+projection being no expansion, has
 
     E‖Δ_l⁺‖² <= (1 - 2 η λ)‖Δ_l‖² + 2 η γ ‖Δ_l‖ Σ_{i≠l} ‖Δ_i‖ + η² E‖g‖²,
 
@@ -18,8 +18,8 @@ with those i < l already updated; with ``2ab <= a² + b²``, summed over l,
     E Σ‖Δ⁺‖² <= q Σ‖Δ‖² + c σ²,   q = (1 - 2 η λ + 2 η γ (L-1)) / (1 - η γ (L-1)),
                                   c = η² / (1 - η γ (L-1)),   σ² = Σ_l sup E‖g_l‖².
 
-The paper has ``ξ = 2 λ μ / (λ + μ)`` in the place of λ, which is larger; that this is a
-slip is measured in `theory.py`.
+The theorem, as recalled, has the larger ``ξ = 2 λ μ / (λ + μ)`` in the place of λ; what
+a sweep leaves is measured beside both.
 """
 
 from collections.abc import Callable
@@ -217,7 +217,7 @@ def second_moment_bound(problem: LeastSquares) -> float:
 
 
 def harmonic(convexity: float = CONVEXITY, smoothness: float = SMOOTHNESS) -> float:
-    """ξ = 2 λ μ / (λ + μ), which the paper has where λ belongs."""
+    """ξ = 2 λ μ / (λ + μ), which the theorem has where λ belongs."""
     return 2 * convexity * smoothness / (convexity + smoothness)
 
 
@@ -226,7 +226,7 @@ def contraction(step: Any, rate: float = CONVEXITY, coupling: float = COUPLING) 
 
     Args:
       step: η.
-      rate: λ, or the paper's ξ.
+      rate: λ, or the theorem's ξ.
       coupling: γ.
 
     Returns:

@@ -48,6 +48,8 @@ from samt_jax.runs import append_line
 
 RESULTS = Path(__file__).parent / "results" / "theory.jsonl"
 NUM_SEEDS, NUM_SWEEPS = 64, 8000
+# Of learned steps: a seed's eta models take a hundred times what else a seed does.
+LEARNED_SEEDS = 24
 # Of the envelopes: within what element-wise steps may have for this H.
 RATIO = 4.0
 # A ball or a step as large as none at all.
@@ -400,13 +402,14 @@ def run_arms(path: Path) -> None:
     missing = [arm for arm in ARMS.values() if arm.name not in known]
     for shared in dict.fromkeys(map(program, missing)):
         arms, started = [a for a in missing if program(a) == shared], time.monotonic()
-        found = track(arms, NUM_SEEDS, NUM_SWEEPS)
+        num_seeds = LEARNED_SEEDS if arms[0].group == "learned" else NUM_SEEDS
+        found = track(arms, num_seeds, NUM_SWEEPS)
         seconds = round((time.monotonic() - started) / len(arms), 1)
         for index, arm in enumerate(arms):
             own = summarise(jax.tree.map(lambda each, i=index: each[i], found))
             append_line(path, {
                 "kind": "arm", "arm": arm.name, "group": arm.group,
-                "broken": arm.broken, "settings": _described(arm), "seeds": NUM_SEEDS,
+                "broken": arm.broken, "settings": _described(arm), "seeds": num_seeds,
                 **own, "seconds": seconds, **machine(),
             })  # fmt: skip
             print(f"{arm.name}: slope {own['slope']} {own['slope_interval']}, "

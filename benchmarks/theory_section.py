@@ -17,7 +17,13 @@ from benchmarks.theory_problem import (
     theory_step,
     weakest_pull,
 )
-from benchmarks.theory_runs import ARMS, NUM_SEEDS, NUM_SWEEPS, RESULTS
+from benchmarks.theory_runs import (
+    ARMS,
+    LEARNED_SEEDS,
+    NUM_SEEDS,
+    NUM_SWEEPS,
+    RESULTS,
+)
 from benchmarks.trials import Line, lines_of
 from samt_jax.plots import save_figure
 
@@ -66,13 +72,14 @@ between two envelopes. Here on noisy least squares in {NUM_BLOCKS} blocks of
 {START_ERROR:g} at the start; slopes are those of its logarithm over that of the sweep,
 in the last decade, with 95 % intervals by resampling seeds. Element-wise steps go from
 one to four times the scalar ones, and from 0.4 to 1.6 times constant ones. The paper
-proves the scalar case; its constants are lost in the text at hand, and are taken from the work that it
-generalises.
+proves the scalar case; its constants are lost in the text at hand, and are those of the
+work that it generalises, as recalled.
 """
 _CONTRACTION = """What a sweep without noise leaves of the squared error, from the worst
-start and, in the mean, from a random one, beside the theorem's q. With the paper's
-ξ = 2λμ/(λ+μ), q promises more than there is; with λ it holds as long as the square of
-the gradient, which the theorem counts with the noise, is small.
+start and, in the mean, from a random one, beside the theorem's q. With
+ξ = 2λμ/(λ+μ), as the theorem has it, q promises more than there is; with λ in its place
+it holds as long as the square of the gradient, which the theorem counts with the noise,
+is small.
 """
 _ELEMENT = """Element-wise steps are not covered by the proof, and cannot be as it
 stands. It needs a step to pull W towards W*: one number pulls by λ, a diagonal D of
@@ -80,8 +87,8 @@ them by the smallest eigenvalue of the symmetric part of D H. With steps between
 ratio, that is positive for every H of this condition up to a ratio of {safe:.3g}, and
 beyond it need not be: Assumption 4's envelopes would have to be that close.
 """
-_LEARNED = """Steps that the eta models choose, with one meta-sample a visit. The last
-column is the mean step at the end in units of the lower envelope; the upper one is 4.
+_LEARNED = f"""Steps that the eta models choose, with one meta-sample a visit;
+{LEARNED_SEEDS} seeds. The last column is the mean step at the end in units of the lower envelope; the upper one is 4.
 """
 _BROKEN = """Each assumption broken by itself, with scalar steps of 1/t where nothing
 else is said. (11) is the projection, σ² the bound on the gradients' second moment.

@@ -41,6 +41,13 @@ def net(key):
     return params, functools.partial(mlp_loss, batch=regression_batch(key, 6, 3, 2))
 
 
+@pytest.fixture
+def layer(key):
+    """One layer: a sweep of one visit compiles sooner."""
+    params = init_mlp(key, (3, 2))
+    return params, functools.partial(mlp_loss, batch=regression_batch(key, 6, 3, 2))
+
+
 def sweeps(tx, params, value_fn, num_sweeps):
     """The parameters and the states after each of some sweeps."""
 
@@ -98,40 +105,27 @@ def test_a_point_inside_stays_to_the_bit_and_its_slope_is_one():
     np.testing.assert_allclose(slopes, [1, 1, 0], atol=1e-6)
 
 
-def test_no_visit_ends_outside_the_ball_of_its_block(net):
+def test_every_visit_ends_in_the_ball_of_its_block_before_the_next_begins(net):
     params, value_fn = net
     # Steps that would run far away.
     tx = samt_sweep(0.5, ball_radius=RADII, mixing_weight=1.0, **LIGHT)
-    found = [distances(after, params) for after, _ in sweeps(tx, params, value_fn, 8)]
-    for name, each in RADII.items():
-        assert max(there[name] for there in found) <= each * (1 + 1e-6)
-        assert max(there[name] for there in found) >= each * (1 - 1e-3)
-    free = samt_sweep(0.5, mixing_weight=1.0, **LIGHT)
-    for name, each in distances(
-        sweeps(free, params, value_fn, 8)[-1][0], params
-    ).items():
-        assert each > 2 * RADII[name]
+    swept = [after for after, _ in sweeps(tx, params, value_fn, 8)]
+    found = [distances(after, params) for after in swept]
+    for name, radius in RADII.items():
+        assert max(there[name] for there in found) <= radius * (1 + 1e-6)
+        assert max(there[name] for there in found) >= radius * (1 - 1e-3)
+    # The first sweep by hand: the second visit starts from where the first ended.
+    by_hand = dict(params)
+    for name, radius in RADII.items():
+        slope = jax.grad(value_fn)(by_hand)[name]
+        candidate = jax.tree.map(lambda w, g: w - 0.5 * g, params[name], slope)
+        by_hand[name] = project_on_ball(candidate, params[name], radius)
+    assert distances(by_hand, params) == pytest.approx(RADII, rel=1e-5)
+    assert_close(swept[0], by_hand, rtol=1e-5, atol=1e-6)
 
 
-def test_every_visit_is_projected_before_the_next_block_is_visited(net):
-    params, value_fn = net
-    tx = samt(0.5, ball_radius=RADII, mixing_weight=1.0, **LIGHT)
-    updates, _ = tx.update(
-        jax.grad(value_fn)(params), tx.init(params), params, meta_value_fn=value_fn
-    )
-    between = optax.apply_updates(params, updates)
-    assert distances(between, params)["layer_0"] == pytest.approx(0.3, rel=1e-5)
-    # The second visit of a sweep starts from there.
-    slope = jax.grad(value_fn)(between)["layer_1"]
-    candidate = jax.tree.map(lambda w, g: w - 0.5 * g, params["layer_1"], slope)
-    expected = project_on_ball(candidate, params["layer_1"], 0.1)
-    sweep = samt_sweep(0.5, ball_radius=RADII, mixing_weight=1.0, **LIGHT)
-    swept, _ = sweeps(sweep, params, value_fn, 1)[0]
-    assert_close(swept["layer_1"], expected, rtol=1e-5)
-
-
-def test_balls_and_bounds_that_are_never_reached_change_nothing(net):
-    params, value_fn = net
+def test_balls_and_bounds_that_are_never_reached_change_nothing(layer):
+    params, value_fn = layer
     free = samt_sweep(0.05, granularity="element", **LIGHT)
     wide = samt_sweep(
         0.05, granularity="element", step_bounds=(0.0, 1.0), ball_radius=50.0, **LIGHT
@@ -182,8 +176,8 @@ def test_the_meta_loss_and_its_slope_are_of_the_projected_candidate(key, x64):
 
 
 @pytest.mark.parametrize("granularity", ["scalar", "element"])
-def test_step_sizes_keep_their_bounds_sweep_by_sweep(net, granularity):
-    params, value_fn = net
+def test_step_sizes_keep_their_bounds_sweep_by_sweep(layer, granularity):
+    params, value_fn = layer
     # Without them steps are anywhere between 0 and 0.15.
     bounds = (lambda t: 0.11 / (t + 1.0), lambda t: 0.12 / (t + 1.0))
     tx = samt_sweep(0.1, granularity=granularity, step_bounds=bounds, **LIGHT)
@@ -193,8 +187,8 @@ def test_step_sizes_keep_their_bounds_sweep_by_sweep(net, granularity):
             assert info.step_size_max <= (1 + 1e-6) * bounds[1](count)
 
 
-def test_a_step_that_is_cut_off_teaches_nothing_and_one_within_does(net):
-    params, value_fn = net
+def test_a_step_that_is_cut_off_teaches_nothing_and_one_within_does(layer):
+    params, value_fn = layer
 
     def meta_gradient(bounds):
         settings = LIGHT | {"meta_optimizer": remember_only()}
