@@ -30,8 +30,9 @@ def draw(arms: Mapping[str, Line], real: Sequence[Line]) -> Figure:
     Returns:
       The figure.
     """
-    figure = Figure(figsize=(14, 4.2), layout="constrained")
-    left, middle, right = figure.subplots(1, 3)
+    num_panels = 3 if real else 2
+    figure = Figure(figsize=(4.7 * num_panels, 4.2), layout="constrained")
+    left, middle, *right = figure.subplots(1, num_panels)
     names = [
         name for group in ("decay", "constant") for name, _ in in_order(arms, group)
     ]
@@ -48,14 +49,8 @@ def draw(arms: Mapping[str, Line], real: Sequence[Line]) -> Figure:
         style_axes(axes, "sweep", "E Σ‖W - W*‖²")
         axes.set(xscale="log", yscale="log")
         axes.legend(frameon=False, fontsize=7)
-    keys = dict.fromkeys((r["method"], block) for r in real for block in r["share"])
-    for index, (method, block) in enumerate(keys):
-        own = [line for line in real if line["method"] == method]
-        share = 100 * mean_of(own, "share", block)
-        right.stairs(share, np.maximum(own[0]["stops"], 1), baseline=None,
-                     color=COLOURS[index], label=f"{method}, {block}")  # fmt: skip
-    style_axes(right, "sweep", "visits within 2/(λ_l + μ_l), %")
-    right.set(xscale="log", title="Fashion-MNIST, 784-100-10")
+    for axes in right:
+        _draw_shares(axes, real)
     device = next(iter(arms.values()))["device"]
     put_note(figure, f"{NUM_SEEDS} seeds, 95 % intervals", device)
     return figure
@@ -68,6 +63,18 @@ def _draw_errors(axes: Axes, arms: Mapping[str, Line], names: Sequence[str]) -> 
         axes.plot(line["sweeps"], line["error"], color=colour, label=name)
         axes.fill_between(line["sweeps"], *line["error_interval"], color=colour,
                           alpha=0.2, lw=0)  # fmt: skip
+
+
+def _draw_shares(axes: Axes, real: Sequence[Line]) -> None:
+    keys = dict.fromkeys((line["method"], block)
+                         for line in real for block in line["share"])  # fmt: skip
+    for index, (method, block) in enumerate(keys):
+        own = [line for line in real if line["method"] == method]
+        share = 100 * mean_of(own, "share", block)
+        axes.stairs(share, np.maximum(own[0]["stops"], 1), baseline=None,
+                    color=COLOURS[index], label=f"{method}, {block}")  # fmt: skip
+    style_axes(axes, "sweep", "visits within 2/(λ + μ) of the block, %")
+    axes.set(xscale="log", title="Fashion-MNIST, 784-100-10")
 
 
 def in_order(arms: Mapping[str, Line], group: str) -> list[tuple[str, Line]]:

@@ -88,10 +88,12 @@ ratio, that is positive for every H of this condition up to a ratio of {safe:.3g
 beyond it need not be: Assumption 4's envelopes would have to be that close.
 """
 _LEARNED = f"""Steps that the eta models choose, with one meta-sample a visit;
-{LEARNED_SEEDS} seeds. The last column is the mean step at the end in units of the lower envelope; the upper one is 4.
+{LEARNED_SEEDS} seeds. The last column is the mean step at the end in units of the lower
+envelope; the upper one is 4.
 """
 _BROKEN = """Each assumption broken by itself, with scalar steps of 1/t where nothing
 else is said. (11) is the projection, σ² the bound on the gradients' second moment.
+Where there is no projection, a block is stopped at a distance of a million.
 """
 _REAL = """`python -m benchmarks.theory real`. Assumption 4 on a network: Fashion-MNIST,
 784-100-10, the paper's direction, ten epochs, mean of the seeds. Lemma 1's bound is
@@ -112,7 +114,9 @@ def verdict(line: Line) -> str:
       A few words.
     """
     last, slope = line["error"][-1], line["slope"]
-    if last is None or last > START_ERROR:
+    if last > START_ERROR and slope < LIKE_ONE_OVER_T:
+        return "was thrown far, and comes back"
+    if last > START_ERROR:
         return "ends farther away than it began"
     if slope > STANDS:
         return "stands still"
