@@ -21,6 +21,7 @@ from benchmarks.claims import (
 )
 from benchmarks.experiments import EXPERIMENTS, Experiment
 from benchmarks.problems import PROBLEMS
+from benchmarks.theory_section import section as theory_section
 from benchmarks.trials import Line, epochs_to_target, final_lines, lines_of
 from samt_jax.plots import plot_comparison, save_figure
 from samt_jax.plots.look import in_unit
@@ -69,6 +70,7 @@ def write_report() -> None:
             parts.append(_to_targets(experiment, own))
     parts.append("## Table 3 (E13)\n\n`python -m benchmarks.layerwise_rivals run`, one "
                  f"seed.\n\n{layerwise_rivals.table()}")  # fmt: skip
+    parts.append(theory_section(pictures=PICTURES))
     REPORT.write_text("\n".join(parts))
 
 

@@ -12,6 +12,7 @@ import optax
 
 from samt_jax.base import Key, Params, ValueFn
 from samt_jax.blocks import BlockRules, BlockTable, Order
+from samt_jax.constraints import BallRadius, StepBounds
 from samt_jax.eta import EtaModel
 from samt_jax.features import Features
 from samt_jax.granularity import Granularity
@@ -44,6 +45,8 @@ def settings(
     direction: Direction | optax.GradientTransformation = "momentum",
     meta_optimizer: optax.GradientTransformation | None = None,
     schedule: optax.Schedule | None = None,
+    step_bounds: StepBounds | None = None,
+    ball_radius: BallRadius | None = None,
     seed: int | Key = 0,
 ) -> SamtRule:
     """The settings, explained at :func:`~samt_jax.samt.samt_sweep`."""

@@ -145,6 +145,8 @@ def _obstacle(loss: LossFn, rule: SamtRule, num_train: int) -> str | None:
         return f"the order is {rule.order!r}, and activations are final going forward"
     if rule.inner_steps != 1:
         return f"a block is visited {rule.inner_steps} times in a row"
+    if rule.ball_radius is not None:
+        return "the blocks are projected on balls, which changes whole layers"
     if rule.blocks is not None or rule.frozen:
         return "the blocks are not the chain's layers, one each"
     return None

@@ -27,6 +27,7 @@ META_DISTANCE = 0.6
 
 _ANNEALED = frozenset({"learning_rate", "schedule"})
 _SAMT = _ANNEALED | {
+    "ball_radius",
     "blocks",
     "direction",
     "element_head",
@@ -43,6 +44,7 @@ _SAMT = _ANNEALED | {
     "proposal_max",
     "shared_eta_model",
     "squash",
+    "step_bounds",
     "terms",
 }
 

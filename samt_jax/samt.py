@@ -76,6 +76,12 @@ def samt_sweep(  # noqa: D417 - it takes the arguments of `settings`.
       meta_optimizer: Trains the eta models. By default Adam at 3e-5, which suits runs
         of about 20,000 sweeps: the rate times the sweeps should be near 0.6.
       schedule: A factor over sweeps for the whole step size.
+      step_bounds: The interval ``(low, high)`` that step sizes are cut to, each a
+        number or a schedule over sweeps: Assumption 4 of the paper's theory.
+      ball_radius: Every visit ends in the ball of this radius about its block's start,
+        in the Euclidean norm, as the paper's (11) has it (its ``r/2``); one number, or
+        one a block by its name. The candidate that the meta-loss sees is the projected
+        one. Keeps a copy of the parameters.
       seed: An integer or a key, for the eta models' weights and random orders.
 
     Returns:

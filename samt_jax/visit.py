@@ -11,6 +11,9 @@ chooses, and one step of that eta model on the loss of the block so updated (Alg
     candidate   = block - step_size * direction(grads)
     meta_params = meta_optimizer step on meta_value_fn(params with candidate)
     params      = params with candidate
+
+The scheme that the paper analyses (§4) has step sizes in an interval and projects the
+candidate on a ball about the block's start: the settings `step_bounds`, `ball_radius`.
 """
 
 from collections.abc import Sequence
@@ -33,6 +36,16 @@ from samt_jax.blocks import (
     partition_blocks,
     replace_block,
     visiting_order,
+)
+from samt_jax.constraints import (
+    BallRadius,
+    StepBounds,
+    ball_centers,
+    bound_step_sizes,
+    bounds_now,
+    check_constraints,
+    project_on_ball,
+    radius_of,
 )
 from samt_jax.eta import EtaMLP, EtaModel
 from samt_jax.features import Features, scaled_features
@@ -87,6 +100,8 @@ class SamtState(NamedTuple):
       skipped: Visits that were skipped, by cause, shape ``(len(CAUSES),)``.
       info: What the last visit saw and did.
       key: Key data for random orders; never changes.
+      start: The blocks before the first visit, the centers of their balls; `None`
+        where there is no `ball_radius`. Never changes.
 
     Example:
       >>> import jax.numpy as jnp
@@ -103,6 +118,7 @@ class SamtState(NamedTuple):
     skipped: dict[str, Int[Array, "c"]]
     info: dict[str, VisitInfo]
     key: UInt32[Array, "2"]
+    start: dict[str, BlockValues] | None = None
 
 
 class SamtRule(NamedTuple):
@@ -126,6 +142,8 @@ class SamtRule(NamedTuple):
     direction: optax.GradientTransformation
     meta_optimizer: optax.GradientTransformation
     schedule: optax.Schedule | None
+    step_bounds: StepBounds | None
+    ball_radius: BallRadius | None
     seed: int | Key
 
 
@@ -182,6 +200,10 @@ def visit_block(
             values, directions, spread_step_sizes(proposed.heads, layout)
         )
         candidate = optax.apply_updates(values, updates)
+        if rule.ball_radius is not None and state.start is not None:
+            radius = radius_of(rule.ball_radius, block.name)
+            candidate = project_on_ball(candidate, state.start[block.name], radius)
+            updates = optax.tree.sub(candidate, values)
         meta_value = meta_value_fn(replace_block(params, candidate))
         return meta_value, (proposed, updates, candidate)
 
@@ -245,6 +267,8 @@ def propose(
         mixing_weight=rule.mixing_weight,
         terms=rule.terms,
     )
+    if rule.step_bounds is not None:
+        heads = bound_step_sizes(heads, *bounds_now(rule.step_bounds, num_sweeps))
     return Proposed(heads, (raw_mixing_weight, raw_proposal))
 
 
@@ -330,6 +354,9 @@ def init_state(rule: SamtRule, params: Params) -> SamtState:
     return SamtState(
         jnp.zeros((), jnp.int32), meta, direction, skipped, info,
         jax.random.key_data(key),
+        ball_centers(
+            rule.ball_radius, {b.name: get_block(params, b) for b in table.blocks}
+        ),
     )  # fmt: skip
 
 
@@ -366,6 +393,7 @@ def complete_rule(settings: dict[str, Any]) -> SamtRule:
         raise ValueError(f"inner_steps is {inner_steps}; it must be at least 1.")
     for setting in CHOICES:
         check_choice(setting, getattr(rule, setting))
+    check_constraints(rule.step_bounds, rule.ball_radius)
     return rule._replace(
         inner_steps=inner_steps,
         direction=_direction(rule.direction),

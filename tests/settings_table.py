@@ -39,6 +39,8 @@ ORIGINS = {
     "direction": _TUNED,
     "meta_optimizer": f"`None` is Adam; its rate: {_TUNED}",
     "schedule": "none",
+    "step_bounds": f"none; {_PAPER}'s theory alone has them",
+    "ball_radius": f"none; {_PAPER}'s theory alone has it",
     "seed": "any",
     "meta_batch": f"{_TUNED}: on the training batch itself steps run to the end of "
     "their range",

@@ -11,7 +11,7 @@ import samt_jax
 
 PACKAGE = pathlib.Path(samt_jax.__file__).parent
 STAGES = {"blocks", "features", "eta", "granularity", "step_size", "meta"}
-VISIT = STAGES | {"base", "records", "visit"}
+VISIT = STAGES | {"base", "constraints", "records", "visit"}
 CHAIN = {"base", "blocks", "chain"}
 CHAIN_VISIT = VISIT | {"chain", "layer_step", "chain_run"}
 
@@ -27,7 +27,8 @@ ALLOWED = {
     "step_size": {"base", "granularity"},
     "meta": {"base"},
     "records": {"base", "step_size"},
-    "visit": STAGES | {"base", "records"},
+    "constraints": {"base", "step_size"},
+    "visit": STAGES | {"base", "constraints", "records"},
     "arguments": VISIT,
     "samt": VISIT | {"arguments"},
     "chain": {"base", "blocks"},

@@ -206,6 +206,8 @@ def usual(start):
         {"features": ("norm",)},
         {"frozen": ("only/bias",)},
         {"mixing_weight": 1.0},
+        {"step_bounds": (0.0, 0.05)},
+        {"ball_radius": 0.1},
         {"meta_learning_rate": 0.5},
         {"num_train": 2, "inner_steps": 2},
     ],

@@ -236,6 +236,7 @@ def test_only_the_visited_block_changes(params):
         {"order": "random", "inner_steps": 2, "shared_eta_model": True},
         {"learning_rate": optax.exponential_decay(0.2, 1, 0.5),
          "schedule": lambda count: 1 / (1 + count)},
+        {"ball_radius": 0.05, "step_bounds": (0.0, lambda count: 0.2 / (1 + count))},
     ],
     ids="-".join,
 )  # fmt: skip

@@ -24,7 +24,7 @@ GRANULARITIES: dict[str, Granularity] = {
     "samt-e": "element",
 }
 ENGINE_SETTINGS = (
-    "blocks", "order", "inner_steps", "num_train", "engine", "frozen",
+    "blocks", "order", "inner_steps", "num_train", "engine", "frozen", "ball_radius",
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import tyro
 from samt_jax.cli.values import (
     choice,
     folder,
+    interval,
     multiplier,
     nonnegative,
     path,
@@ -107,6 +108,12 @@ class Settings:
         choice("--direction", ("gradient", "momentum", "adam"), "momentum"),
     ] = None
     """SAMT: what the step size multiplies."""
+    step_bounds: Annotated[
+        tuple[float, ...] | None, interval("--step-bounds", "none")
+    ] = None
+    """SAMT: smallest and largest step size; others are cut off."""
+    ball_radius: Annotated[float | None, positive("--ball-radius", "none")] = None
+    """SAMT: radius of the ball about its start that a block stays in."""
     inner_steps: Annotated[
         int | None, whole_number("--inner-steps", high=100, default="1")
     ] = None

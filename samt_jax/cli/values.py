@@ -70,6 +70,23 @@ def nonnegative(flag: str, default: str = "") -> Any:
     )
 
 
+def interval(flag: str, default: str = "") -> Any:
+    """Two numbers from 0 on, the smaller one first."""
+    what = "0 or a positive number"
+
+    def from_words(given: list[str]) -> tuple[float, ...]:
+        read = _real(lambda x: 0 <= x < math.inf)
+        ends = tuple(_read(flag, word, read, what) for word in given)
+        if len(ends) != 2 or ends[0] > ends[1]:
+            raise UsageError(
+                f"{flag} takes two values, low and high with low <= high, each {what}; "
+                f"got {' '.join(given) or 'none'}."
+            )
+        return ends
+
+    return _spec("LOW HIGH", from_words, default)
+
+
 def share(flag: str, default: str = "") -> Any:
     """A number from 0 to 1."""
     return _one(
