@@ -93,17 +93,29 @@ def compare(comparison: Comparison, lines: Sequence[Line]) -> Outcome | None:
     if len(seeds) < 2:
         return None
     differences = np.array([values[0][seed] - values[1][seed] for seed in seeds])
+    return Outcome(comparison, *decide(differences))
+
+
+def decide(differences: np.ndarray) -> tuple[float, float, str]:
+    """What differences of runs with the same seed say, two of them or more.
+
+    Args:
+      differences: One a seed; not finite where one of the two runs has no number.
+
+    Returns:
+      Their mean, its standard error, and `"yes"` (they are above zero), `"no"` (below)
+      or `"open"`.
+    """
     mean, error = float(differences.mean()), np.inf
     if not np.isfinite(mean):
         # A run without a number has less than any; a t-test has nothing to say of it.
         decided = bool((differences > 0).all() or (differences < 0).all())
-    elif error := float(differences.std(ddof=1) / np.sqrt(len(seeds))):
-        tail = stats.t.sf(abs(mean) / error, len(seeds) - 1)
+    elif error := float(differences.std(ddof=1) / np.sqrt(len(differences))):
+        tail = stats.t.sf(abs(mean) / error, len(differences) - 1)
         decided = bool(2 * tail < LEVEL)
     else:
         decided = mean != 0
-    says = ("yes" if mean > 0 else "no") if decided else "open"
-    return Outcome(comparison, mean, error, says)
+    return mean, error, ("yes" if mean > 0 else "no") if decided else "open"
 
 
 def verdict(outcomes: Sequence[Outcome | None]) -> str:

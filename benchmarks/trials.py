@@ -36,6 +36,13 @@ TUNING_EPOCHS = 5
 # What the middle learning rate is multiplied by; the trials start with three of them.
 FACTORS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 FIRST_TRIALS = (2, 3, 4)
+# What a line keeps of a method's own record, epoch by epoch: learning rates and step
+# sizes, and what SAMT mixed these of.
+RATES = ("learning_rate", "step_size", "mixing_weight", "proposal")
+
+# Tuning: one short run, under a seed that no other has. Reading: whole runs, judged on
+# the validation split. Final: whole runs, the only ones that see the test set.
+PHASES = ("tuning", "reading", "final")
 
 Line = dict[str, Any]
 Settings = dict[str, Any]
@@ -81,9 +88,9 @@ def run_method(method: Method, benchmark: Benchmark, path: Path) -> None:
     if method.is_tuned:
         tuning = PROBLEMS[benchmark.tuned_on]
         while missing := missing_trials(method, tuning.name, lines_of(path)):
-            _run_missing(method, tuning, "tuning", missing[0], path)
+            run_missing(method, tuning, "tuning", missing[0], path)
     settings = chosen_settings(method, benchmark, lines_of(path))
-    _run_missing(method, benchmark, "final", settings, path)
+    run_missing(method, benchmark, "final", settings, path)
 
 
 def lines_of(path: Path) -> list[Line]:
@@ -179,23 +186,32 @@ def epochs_to_target(line: Line, target: float) -> int | None:
     return int(np.argmax(reached)) + 1 if reached.any() else None
 
 
-def _run_missing(
+def run_missing(
     method: Method, benchmark: Benchmark, phase: str, settings: Settings, path: Path
 ) -> None:
+    """Makes a method's runs of a phase that have no line yet.
+
+    Args:
+      method: The method.
+      benchmark: What it is trained on.
+      phase: One of `PHASES`.
+      settings: The optimizer's settings.
+      path: File of the lines.
+    """
     done = [
         line["seed"]
         for line in lines_of(path)
         if is_of(line, method.name, benchmark.name, phase)
         and line["settings"] == settings
     ]
-    is_final = phase == "final"
+    is_tuning = phase == "tuning"
     seeds = [
-        seed for seed in (SEEDS if is_final else (TUNING_SEED,)) if seed not in done
+        seed for seed in ((TUNING_SEED,) if is_tuning else SEEDS) if seed not in done
     ]
     if not seeds:
         return
-    problem = build(benchmark, with_test=is_final)
-    budget = benchmark if is_final else benchmark._replace(epochs=TUNING_EPOCHS)
+    problem = build(benchmark, with_test=phase == "final")
+    budget = benchmark._replace(epochs=TUNING_EPOCHS) if is_tuning else benchmark
     for line in run_seeds(method, budget, problem, settings, seeds):
         append_line(path, {"phase": phase} | line)
         print(phase, benchmark.name, method.name, settings, line["seed"],
@@ -333,11 +349,11 @@ def gradients_per_step(
 
 
 def _rates(records: Sequence[EpochRecord], index: int) -> dict[str, list[float]]:
-    """Learning rates and step sizes that the method chose: means over each epoch."""
+    """What the method chose, `RATES`: means over each epoch."""
     rates: dict[str, list[float]] = {}
     for record in records:
         detail = record.metrics.info.detail
-        for field in ("learning_rate", "step_size"):
+        for field in RATES:
             for path, leaf in optax.tree.get_all_with_path(detail, field):
                 name = jax.tree_util.keystr(path, simple=True, separator="/")
                 if np.ndim(leaf) == 1:
