@@ -8,7 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import layerwise_rivals, paper, rivals
+from benchmarks import (
+    abstract,
+    layerwise_rivals,
+    method_features,
+    mixing_report,
+    paper,
+    readings,
+    rivals,
+)
 from benchmarks.claims import (
     CLAIMS,
     LEVEL,
@@ -21,7 +29,7 @@ from benchmarks.claims import (
 )
 from benchmarks.experiments import EXPERIMENTS, Experiment
 from benchmarks.problems import PROBLEMS
-from benchmarks.trials import Line, epochs_to_target, final_lines, lines_of
+from benchmarks.trials import Line, final_lines, lines_of
 from samt_jax.plots import plot_comparison, save_figure
 from samt_jax.plots.look import in_unit
 
@@ -65,10 +73,16 @@ def write_report() -> None:
             f"{experiment.note}\n\n{experiment_table(experiment, own)}"
         )
         parts += _pictures(name, experiment, own)
-        if any(PROBLEMS[problem].target for problem in experiment.problems):
-            parts.append(_to_targets(experiment, own))
+        if abstract.of_rivals(experiment):
+            parts += [abstract.fluctuations(experiment, own),
+                      abstract.to_targets(experiment, own)]  # fmt: skip
     parts.append("## Table 3 (E13)\n\n`python -m benchmarks.layerwise_rivals run`, one "
                  f"seed.\n\n{layerwise_rivals.table()}")  # fmt: skip
+    parts += [abstract.quoted_accuracy(lines), abstract.cnn_seconds()]
+    parts.append(f"## What the eta models answer\n\n{mixing_report.section(PICTURES)}")
+    parts.append("## What the paper leaves open\n\n`python -m benchmarks.readings run`."
+                 f"\n\n{readings.table()}")  # fmt: skip
+    parts.append(f"## The methods, feature by feature\n\n{method_features.table()}")
     REPORT.write_text("\n".join(parts))
 
 
@@ -149,47 +163,15 @@ def _largest(outcomes: Sequence[Outcome | None]) -> str:
     chosen = found[-1:] + (found[:1] if len(found) > 1 else [])
     return "; ".join(
         f"{c.quantity} of {c.more} minus {c.less}, {c.problem}: "
-        f"{outcome.difference:+.2f} ± {outcome.error:.2f}"
+        f"{_signed(outcome.difference)} ± {_signed(outcome.error).lstrip('+')}"
         for outcome in chosen
         for c in [outcome.comparison]
     )
 
 
-def _to_targets(experiment: Experiment, lines: Sequence[Line]) -> str:
-    """What each method spends until the problem's validation accuracy is reached."""
-    rows = ["To a fixed validation accuracy (E16): epochs, updates of each weight, "
-            "gradients of a batch's loss; means over the seeds that reach it.\n",
-            "| method | " + " | ".join(
-                f"{p}: {100 * PROBLEMS[p].target:g} %" for p in experiment.problems
-            ) + " |",
-            "| --- |" + " --- |" * len(experiment.problems)]  # fmt: skip
-    for method in experiment.methods:
-        cells = [
-            _to_target(
-                final_lines(method.name, problem, lines), PROBLEMS[problem].target
-            )
-            for problem in experiment.problems
-        ]
-        if any(cells):
-            rows.append(f"| {method.name} | " + " | ".join(cells) + " |")
-    return "\n".join(rows) + "\n"
-
-
-def _to_target(runs: Sequence[Line], target: float) -> str:
-    spent = []
-    for run in runs:
-        epochs = epochs_to_target(run, target)
-        if epochs is not None:
-            # DANTE takes several steps on a layer before the next.
-            visits = run["settings"].get("num_updates", 5)
-            updates = run["steps"] * (visits if run["optimizer"] == "dante" else 1)
-            share = epochs / run["epochs"]
-            spent.append((epochs, share * updates, share * run["gradient_evaluations"]))
-    if not spent:
-        return "never" if runs else ""
-    epochs, updates, gradients = np.mean(spent, axis=0)
-    note = "" if len(spent) == len(runs) else f" ({len(spent)} of {len(runs)})"
-    return f"{epochs:.1f}, {updates:,.0f}, {gradients:,.0f}{note}"
+def _signed(number: float) -> str:
+    """With two digits, or, where a thousand, with four in all."""
+    return f"{number:+.2f}" if abs(number) < 1000 else f"{number:+.3e}"
 
 
 def _pictures(name: str, experiment: Experiment, lines: Sequence[Line]) -> list[str]:

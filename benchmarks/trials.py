@@ -290,7 +290,7 @@ def _measured(records: Sequence[EpochRecord], index: int, metric: str) -> Line:
 def time_methods(
     methods: Sequence[Method], benchmark: Benchmark, path: Path, rounds: int = 3
 ) -> None:
-    """Times an epoch of each method, in rounds, and appends a line a method.
+    """Times each method in rounds that make an epoch, and appends a line a method.
 
     Times of runs that were made on different days, or beside other work, do not
     compare; these do, for what disturbs a round disturbs all of it.
@@ -299,29 +299,31 @@ def time_methods(
       methods: The methods; their default learning rates are taken.
       benchmark: What they train on.
       path: File of the lines.
-      rounds: How often each takes an epoch.
+      rounds: In how many parts each takes an epoch.
     """
     problem = build(benchmark, with_test=False)
     trainers = [
         prepare(
             problem,
             make_optimizer(method.optimizer, **method.settings),
-            epochs=rounds,
+            epochs=1,
             batch_size=benchmark.batch_size,
         )
         for method in methods
     ]
     states = [trainer.init() for trainer in trainers]
     seconds: list[list[float]] = [[] for _ in methods]
-    for epoch in range(1, rounds + 1):
+    for done in range(1, rounds + 1):
         for index, trainer in enumerate(trainers):
-            end = epoch * trainer.order.steps_per_epoch
+            end = done * (trainer.order.steps_per_epoch // rounds)
             started = time.perf_counter()
             states[index], _ = trainer.advance(states[index], end)
             seconds[index].append(round(time.perf_counter() - started, 4))
-    for method, each in zip(methods, seconds, strict=True):
+    for method, trainer, each in zip(methods, trainers, seconds, strict=True):
+        steps = trainer.order.steps_per_epoch
         line = {"phase": "time", "problem": benchmark.name, "method": method.name}
-        append_line(path, line | {"train_seconds": each} | machine())
+        taken = {"train_seconds": each, "steps": steps // rounds}
+        append_line(path, line | taken | {"steps_per_epoch": steps} | machine())
 
 
 def gradients_per_step(
