@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks import costs, paper, rivals
-from benchmarks.claims import QUANTITIES
+from benchmarks.claims import fluctuation
 from benchmarks.experiments import EXPERIMENTS, Experiment
 from benchmarks.problems import PROBLEMS
 from benchmarks.trials import Line, final_lines
@@ -110,7 +110,6 @@ def fluctuations(experiment: Experiment, lines: Sequence[Line]) -> str:
     Returns:
       A table in Markdown: a row a method, a column a problem with runs.
     """
-    measure = QUANTITIES["fluctuation"]
     problems = [
         problem for problem in experiment.problems
         if any(final_lines(m.name, problem, lines) for m in experiment.methods)
@@ -119,10 +118,7 @@ def fluctuations(experiment: Experiment, lines: Sequence[Line]) -> str:
     for method in experiment.methods:
         every = [final_lines(method.name, problem, lines) for problem in problems]
         if any(every):
-            cells = [
-                mean_and_sd([measure(run) for run in runs], 3) if runs else ""
-                for runs in every
-            ]
+            cells = [_fluctuation(runs) for runs in every]
             rows.append(f"| {method.name} | {' | '.join(cells)} |")
     unit = "points" if PROBLEMS[problems[0]].metric == "accuracy" else "of the error"
     return (
@@ -131,6 +127,15 @@ def fluctuations(experiment: Experiment, lines: Sequence[Line]) -> str:
         f"| method | {' | '.join(problems)} |\n| --- |{' --- |' * len(problems)}\n"
         + "\n".join(rows) + "\n"
     )  # fmt: skip
+
+
+def _fluctuation(runs: Sequence[Line]) -> str:
+    values = [fluctuation(run) for run in runs]
+    finite = [value for value in values if np.isfinite(value)]
+    words = [mean_and_sd(finite, 3)] if finite else []
+    if len(finite) < len(values):
+        words.append(f"({len(values) - len(finite)} of {len(values)} diverged)")
+    return " ".join(words)
 
 
 def cnn_seconds() -> str:

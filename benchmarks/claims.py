@@ -70,13 +70,27 @@ def _late(values: np.ndarray) -> np.ndarray:
     return values[-max(len(values) // 2, 2) :]
 
 
+def fluctuation(line: Line) -> float:
+    """Mean change from one epoch to the next in a run's second half; NaN without one.
+
+    Args:
+      line: The run.
+
+    Returns:
+      Points of accuracy, or the unit of the error.
+    """
+    late = _late(_results(line))
+    # An error that is not finite does not go up or down.
+    return float(np.abs(np.diff(late)).mean()) if np.isfinite(late).all() else np.nan
+
+
 # Of a run's results over epochs: the last, the first, how much they go up and down in
 # the second half, and how far the last has fallen from the best; and what it spent
 # until its problem's target (infinite: it never got there; `None`: not known).
 QUANTITIES: dict[str, Callable[[Line], float | None]] = {
     "final": lambda line: _results(line)[-1],
     "early": lambda line: _results(line)[0],
-    "fluctuation": lambda line: np.abs(np.diff(_late(_results(line)))).mean(),
+    "fluctuation": lambda line: fluctuation(line),
     "fall": lambda line: _results(line).max() - _results(line)[-1],
     "updates": lambda line: spent(line).updates,
     "gradients": lambda line: spent(line).gradients,

@@ -60,30 +60,45 @@ small one.
 def write_report() -> None:
     """Writes the report and its pictures."""
     lines = _all_lines()
-    parts = [_HEAD, _verdicts(lines)]
-    for name, experiment in EXPERIMENTS.items():
-        own = lines_of(experiment.path)
-        title = f"## {experiment.title} ({experiment.number})"
-        if not any(final_lines(m.name, p, own) for m in experiment.methods
-                   for p in experiment.problems):  # fmt: skip
-            parts.append(f"{title}\n\nNot run yet.\n")
-            continue
-        parts.append(
-            f"{title}\n\n`python -m benchmarks.reproduce {name}`. "
-            f"{experiment.note}\n\n{experiment_table(experiment, own)}"
-        )
-        parts += _pictures(name, experiment, own)
-        if abstract.of_rivals(experiment):
-            parts += [abstract.fluctuations(experiment, own),
-                      abstract.to_targets(experiment, own)]  # fmt: skip
-    parts.append("## Table 3 (E13)\n\n`python -m benchmarks.layerwise_rivals run`, one "
-                 f"seed.\n\n{layerwise_rivals.table()}")  # fmt: skip
-    parts += [abstract.quoted_accuracy(lines), abstract.cnn_seconds()]
-    parts.append(f"## What the eta models answer\n\n{mixing_report.section(PICTURES)}")
-    parts.append("## What the paper leaves open\n\n`python -m benchmarks.readings run`."
-                 f"\n\n{readings.table()}")  # fmt: skip
-    parts.append(f"## The methods, feature by feature\n\n{method_features.table()}")
-    REPORT.write_text("\n".join(parts))
+    sections = (
+        _HEAD,
+        _verdicts(lines),
+        *(_experiment(name) for name in EXPERIMENTS),
+        "## Table 3 (E13)\n\n`python -m benchmarks.layerwise_rivals run`, one seed.\n\n"
+        + layerwise_rivals.table(),
+        abstract.quoted_accuracy(lines),
+        abstract.cnn_seconds(),
+        f"## What the eta models answer\n\n{mixing_report.section(PICTURES)}",
+        "## What the paper leaves open\n\n`python -m benchmarks.readings run`.\n\n"
+        + readings.table(),
+        "## The methods, feature by feature, as in the paper's Table 1\n\n"
+        + method_features.table(),
+    )
+    REPORT.write_text("\n".join(sections))
+
+
+def _experiment(name: str) -> str:
+    """The section of an experiment: its table, and where there are rivals, costs."""
+    experiment = EXPERIMENTS[name]
+    lines = lines_of(experiment.path)
+    title = f"## {experiment.title} ({experiment.number})"
+    if not any(
+        final_lines(method.name, problem, lines)
+        for method in experiment.methods
+        for problem in experiment.problems
+    ):
+        return f"{title}\n\nNot run yet.\n"
+    parts = [
+        f"{title}\n\n`python -m benchmarks.reproduce {name}`. {experiment.note}\n",
+        experiment_table(experiment, lines),
+        *_pictures(name, experiment, lines),
+    ]
+    if abstract.of_rivals(experiment):
+        parts += [
+            abstract.fluctuations(experiment, lines),
+            abstract.to_targets(experiment, lines),
+        ]
+    return "\n".join(parts)
 
 
 def experiment_table(experiment: Experiment, lines: Sequence[Line]) -> str:

@@ -118,6 +118,15 @@ def test_tables_have_all_four_measures_and_late_fluctuation(lines):
     # The second half goes from 98 to 96 %, and stays at 90 %.
     assert f"| SGD | 1.000 ± {2**0.5:.3f} |" in text
     assert "| Adam | 0.000 |" in text
+    lost = {"test_rmse": [0.2, None, 0.1, None]}
+    errors = [
+        run("SGD", 0, 0, 0, 0, 0) | {"test_rmse": [0.4, 0.3, 0.2, 0.1]},
+        run("SGD", 1, 0, 0, 0, 0) | lost,
+        run("Adam", 0, 0, 0, 0, 0) | lost,
+    ]
+    text = abstract.fluctuations(FIGURE, errors)
+    assert "| SGD | 0.100 (1 of 2 diverged) |" in text
+    assert "| Adam | (1 of 1 diverged) |" in text
 
 
 def test_mnist_at_400_units_stands_beside_the_quoted_figure(lines):
