@@ -23,7 +23,8 @@ from pathlib import Path
 from benchmarks.experiments import EXPERIMENTS, Experiment
 from benchmarks.problems import PROBLEMS
 from benchmarks.report import REPORT, experiment_table, write_report
-from benchmarks.trials import lines_of, run_method, time_methods
+from benchmarks.timing import time_methods
+from benchmarks.trials import lines_of, run_method
 
 QUICK = Path("runs") / "reproduce-quick.jsonl"
 QUICK_EPOCHS = 2

@@ -5,7 +5,15 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import abstract, costs, engine_cost, method_features, rivals, trials
+from benchmarks import (
+    abstract,
+    costs,
+    engine_cost,
+    method_features,
+    rivals,
+    timing,
+    trials,
+)
 from benchmarks.claims import Comparison, compare
 from benchmarks.experiments import EXPERIMENTS
 from benchmarks.problems import PROBLEMS, Benchmark
@@ -181,7 +189,7 @@ def test_every_method_that_goes_block_by_block_says_what_it_solves():
 def test_rounds_of_a_timing_make_one_epoch(tmp_path):
     digits = Benchmark("digits 4", "digits", (4,), 1, 0.5, tuned_on="")
     path = tmp_path / "lines.jsonl"
-    trials.time_methods((Method("SGD", "sgd"),), digits, path, rounds=3)
+    timing.time_methods((Method("SGD", "sgd"),), digits, path, rounds=3)
     (line,) = trials.lines_of(path)
     assert (line["steps"], line["steps_per_epoch"]) == (6, 20)
     assert len(line["train_seconds"]) == 3
