@@ -42,17 +42,19 @@ def test_every_reading_changes_one_thing_and_is_compared_with_what_it_changes():
     assert len(by_name) == len(READINGS)
     for reading in READINGS[1:]:
         other = by_name[reading.against]
+        theirs = other.method.settings
         changed = {
             name for name, value in reading.method.settings.items()
-            if other.method.settings.get(name) != value
-        } - {"meta_learning_rate"}  # fmt: skip
-        changed |= {"bias"} if reading.use_bias != other.use_bias else set()
-        changed |= {"optimizer"} if reading.optimizer != other.optimizer else set()
-        rate = "meta_learning_rate" in reading.changes
-        assert (
-            len(changed - {"element_head"}) + rate >= 1 or reading.against != "centre"
-        )
-        assert len(changed) <= 2 and set(reading.problems) <= set(other.problems)
+            if name not in theirs or theirs[name] != value
+        }  # fmt: skip
+        if "meta_optimizer" in changed:
+            changed -= {"meta_learning_rate"}  # Each has rates of its own.
+        if reading.optimizer != other.optimizer:
+            changed = {"granularity"}
+        if reading.use_bias != other.use_bias:
+            changed |= {"biases"}
+        assert len(changed) == 1, reading
+        assert set(reading.problems) <= set(other.problems)
         assert reading.changes.keys() <= OPTIMIZERS[reading.optimizer].takes
     asked = {reading.question for reading in READINGS}
     assert asked >= {f"Q{n}" for n in (1, 2, 3, 7, 8, 9, 10, 11, 13, 14, 20)}
@@ -84,9 +86,9 @@ def test_a_reading_is_run_once_and_without_the_test_set(tmp_path, monkeypatch):
         assert {name.split(".")[1] for name in each["rates"]} == {
             "step_size", "mixing_weight", "proposal",
         }  # fmt: skip
-        ((first, last),) = readings.steps_by_block([each]).values() and [
-            readings.steps_by_block([each])["Dense_1"]
-        ]
+        steps = readings.steps_by_block([each])
+        assert steps.keys() == {"Dense_0", "Dense_1"}
+        first, last = steps["Dense_1"]
         assert 0 < first == last < 0.3
 
 
@@ -127,3 +129,23 @@ def test_the_table_has_paired_differences_step_sizes_and_what_is_missing(
     assert "| proposal_max 0.5 | 1 | 50.00 | Dense_0 0.2 → 0.05 |" in text
     assert "anything on fashion_mnist 100" in text
     assert "Not run yet: " in text and "dense head on mnist 100" in text
+    assert "should replace the default: none." in text
+
+
+@pytest.mark.parametrize(
+    ("ahead", "expected"),
+    [
+        ({"mnist 100": 1, "mnist 400": 1}, ["sigmoid"]),
+        ({"mnist 100": 1}, []),
+        ({"mnist 100": 1, "mnist 400": 1, "fashion_mnist 100": -1}, []),
+        ({"mnist 100": 1, "mnist 400": 1, "fashion_mnist 100": 0}, ["sigmoid"]),
+    ],
+)
+def test_a_reading_wins_that_is_ahead_twice_and_never_behind(ahead, expected):
+    lines = [
+        line(name, seed, 0.8 + luck + by, 0.8 + luck + by, problem=problem)
+        for problem, sign in ahead.items()
+        for name, by in (("centre", 0.0), ("sigmoid", 0.01 * sign))
+        for seed, luck in enumerate((0.0, 0.03, 0.01))
+    ]
+    assert readings.winners(lines) == expected
