@@ -14,7 +14,7 @@ from benchmarks import (
     method_features,
     mixing_report,
     paper,
-    readings,
+    readings_report,
     rivals,
 )
 from benchmarks.claims import (
@@ -70,7 +70,7 @@ def write_report() -> None:
         abstract.cnn_seconds(),
         f"## What the eta models answer\n\n{mixing_report.section(PICTURES)}",
         "## What the paper leaves open\n\n`python -m benchmarks.readings run`.\n\n"
-        + readings.table(),
+        + readings_report.table(),
         "## The methods, feature by feature, as in the paper's Table 1\n\n"
         + method_features.table(),
     )

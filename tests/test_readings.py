@@ -5,9 +5,10 @@ import inspect
 import numpy as np
 import pytest
 
-from benchmarks import readings, trials
+from benchmarks import readings, readings_report, trials
+from benchmarks.open_settings import CENTRE, READINGS, Reading
 from benchmarks.problems import PROBLEMS, Benchmark, build
-from benchmarks.readings import CENTRE, READINGS, Reading, fate
+from benchmarks.readings_report import ends_by_block, fate
 from samt_jax import OPTIMIZERS, samt_algorithm, samt_sweep, scaled_features
 from samt_jax.runs import append_line
 
@@ -17,7 +18,7 @@ def line(reading, seed, *accuracies, problem="mnist 100", steps=(0.1, 0.1), **ot
         "phase": "reading", "problem": problem, "method": reading, "seed": seed,
         "status": "finished", "settings": CENTRE, "validation_accuracy": accuracies,
         "rates": {"Dense_0/VisitInfo.step_size": list(steps),
-                  "Dense_0/VisitInfo.proposal": [9.0, 9.0]},
+                  "Dense_0/VisitInfo.mixing_weight": [0.5, 0.25]},
     } | other  # fmt: skip
 
 
@@ -86,7 +87,7 @@ def test_a_reading_is_run_once_and_without_the_test_set(tmp_path, monkeypatch):
         assert {name.split(".")[1] for name in each["rates"]} == {
             "step_size", "mixing_weight", "proposal",
         }  # fmt: skip
-        steps = readings.steps_by_block([each])
+        steps = ends_by_block([each], "step_size")
         assert steps.keys() == {"Dense_0", "Dense_1"}
         first, last = steps["Dense_1"]
         assert 0 < first == last < 0.3
@@ -109,7 +110,7 @@ def test_the_table_has_paired_differences_step_sizes_and_what_is_missing(
     tmp_path, monkeypatch
 ):
     path = tmp_path / "lines.jsonl"
-    monkeypatch.setattr(readings, "RESULTS", path)
+    monkeypatch.setattr(readings_report, "RESULTS", path)
     for seed, accuracy in enumerate((0.8, 0.82, 0.9)):
         append_line(path, line("centre", seed, 0.1, accuracy, accuracy))
         append_line(path, line("sigmoid", seed, 0.1, accuracy + 0.01, accuracy + 0.01,
@@ -120,15 +121,16 @@ def test_the_table_has_paired_differences_step_sizes_and_what_is_missing(
         "settings": {"proposal_max": 0.5}, "validation_accuracy": [0.5] * 5,
         "rates": {"Dense_0": [0.2, 0.05]},
     })  # fmt: skip
-    text = readings.table()
+    text = readings_report.table()
     spread = np.std([80, 82, 90], ddof=1)
     assert f"|  | centre |  | 84.00 ± {spread:.2f} |  |  |" in text
     assert f"| Q10 | sigmoid |  | 85.00 ± {spread:.2f} (+1.00 ± 0.00*) |" in text
     assert "| Q20 | backward |  | (1 of 1 diverged) |" in text
     assert "Dense_0 0.1 → 0.0005, *collapsed* |" in text
+    assert "| Q10 | sigmoid |  | Dense_0 0.500 → 0.250 |" in text
     assert "| proposal_max 0.5 | 1 | 50.00 | Dense_0 0.2 → 0.05 |" in text
     assert "anything on fashion_mnist 100" in text
-    assert "Not run yet: " in text and "dense head on mnist 100" in text
+    assert "Not run yet: " in text and "dense heads on mnist 100" in text
     assert "should replace the default: none." in text
 
 
@@ -148,4 +150,4 @@ def test_a_reading_wins_that_is_ahead_twice_and_never_behind(ahead, expected):
         for name, by in (("centre", 0.0), ("sigmoid", 0.01 * sign))
         for seed, luck in enumerate((0.0, 0.03, 0.01))
     ]
-    assert readings.winners(lines) == expected
+    assert readings_report.winners(lines) == expected
