@@ -56,11 +56,7 @@ class Reading(NamedTuple):
         return Method(self.name, self.optimizer, settings, is_tuned=False)
 
 
-def _dense_head() -> Reading:
-    changes, narrow = {"element_head": "dense"}, NAMES[:2]
-    name, against = "entries with dense heads", "entries with factored heads"
-    return Reading("Q8", name, changes, "samt-e", against=against, problems=narrow)
-
+_FACTORED = "entries with factored heads"
 
 READINGS = (
     Reading("", "centre", {}),
@@ -83,9 +79,10 @@ READINGS = (
     Reading("Q14", "raw features", {"feature_scale": 0.0}),
     Reading("Q20", "backward", {"order": "backward"}),
     Reading("", "direction gradient", {"direction": "gradient"}),
-    Reading("Q8", "entries with factored heads", {"element_head": "factored"}, "samt-e"),
+    Reading("Q8", _FACTORED, {"element_head": "factored"}, "samt-e"),
     Reading("Q11", "2 inner steps", {"inner_steps": 2}),
     Reading("Q20", "random order", {"order": "random"}),
     Reading("Q11", "5 inner steps", {"inner_steps": 5}),
-    _dense_head(),
+    Reading("Q8", "entries with dense heads", {"element_head": "dense"}, "samt-e",
+            against=_FACTORED, problems=NAMES[:2]),
 )  # fmt: skip
