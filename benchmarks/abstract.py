@@ -2,8 +2,8 @@
 
 Sections of the report: MNIST at 400 units against the figure that a summary of the
 paper quotes; what each method spends until a fixed validation accuracy, in all four
-measures of `costs.py`; how much results go up and down late in training; and what
-SAMT-E takes for an epoch of the CNN, beside Adam.
+measures of `costs.py`; how much results go up and down late in training; and what an
+epoch of the CNN takes, beside Adam's.
 """
 
 from collections.abc import Sequence
@@ -138,27 +138,46 @@ def _fluctuation(runs: Sequence[Line]) -> str:
     return " ".join(words)
 
 
-def cnn_seconds() -> str:
-    """SAMT against Adam on the CNN in seconds an epoch, where they were timed together.
+def cnn_epoch() -> str:
+    """What an epoch of the CNN costs each method, in operations and in seconds.
 
     Returns:
-      The section in Markdown.
+      The section in Markdown: operations as compiled, seconds as timed in turns.
     """
-    command = f"python -m benchmarks.reproduce {CNN_FIGURE} --time"
     timed = costs.timed_together(CNN)
-    names = [m.name for m in EXPERIMENTS[CNN_FIGURE].methods if m.name in timed]
+    adam = costs.flops_per_step(CNN, "Adam")
     rows = []
-    for name in names:
-        seconds = costs.seconds_an_epoch(timed[name])
-        in_adams = costs.in_adams(CNN, name)
-        ratio = "" if in_adams is None else f"{in_adams:.2f}"
-        rows.append(f"| {name} | {seconds:.1f} | {ratio} |")
-    head = "| method | seconds an epoch | in Adam's |\n| --- | --- | --- |\n"
-    return (
-        f"## An epoch of the CNN\n\n`{command}`: CIFAR-10, a quarter of the widths, in "
-        "turns. At full width, see `python -m benchmarks.engine_cost`.\n\n"
-        + (head + "\n".join(rows) + "\n" if rows else "Not run yet.\n")
+    for method in EXPERIMENTS[CNN_FIGURE].methods:
+        flops = costs.flops_per_step(CNN, method.name)
+        in_adams = costs.in_adams(CNN, method.name)
+        cells = (
+            "" if flops is None else f"{1e-6 * flops:.0f}",
+            "" if flops is None or adam is None else f"{flops / adam:.2f}",
+            f"{costs.seconds_an_epoch(timed[method.name]):.1f}"
+            if method.name in timed
+            else "",
+            "" if in_adams is None else f"{in_adams:.2f}",
+        )
+        if any(cells):
+            rows.append(f"| {method.name} | {' | '.join(cells)} |")
+    head = (
+        "| method | MFLOP a step | in Adam's | seconds an epoch | in Adam's |\n"
+        "| --- | --- | --- | --- | --- |\n"
     )
+    command = f"`python -m benchmarks.reproduce {CNN_FIGURE} --time`"
+    return (
+        "## An epoch of the CNN\n\nCIFAR-10, at a quarter of the width; DANTE's "
+        f"step takes {_dante_batches()} batches. Operations as compiled "
+        f"(`python -m benchmarks.costs`), seconds timed in turns ({command}). At full "
+        "width, see `python -m benchmarks.engine_cost`.\n\n"
+        + (head + "\n".join(rows) + "\n" if rows else "")
+        + ("" if timed else "\nSeconds: not run yet.\n")
+    )
+
+
+def _dante_batches() -> int:
+    methods = {m.name: m for m in EXPERIMENTS[CNN_FIGURE].methods}
+    return methods["DANTE"].settings["num_train"]
 
 
 def of_rivals(experiment: Experiment) -> bool:

@@ -67,7 +67,7 @@ def write_report() -> None:
         "## Table 3 (E13)\n\n`python -m benchmarks.layerwise_rivals run`, one seed.\n\n"
         + layerwise_rivals.table(),
         abstract.quoted_accuracy(lines),
-        abstract.cnn_seconds(),
+        abstract.cnn_epoch(),
         f"## What the eta models answer\n\n{mixing_report.section(PICTURES)}",
         "## What the paper leaves open\n\n`python -m benchmarks.readings run`.\n\n"
         + readings_report.table(),

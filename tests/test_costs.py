@@ -91,8 +91,20 @@ def test_what_is_not_timed_in_the_bench_is_what_was_timed_in_turns(lines):
     assert costs.in_adams("cifar10 cnn", "DANTE") is None
     # Without a cell of Adam on this network there are no seconds to multiply.
     assert costs.seconds_per_step("cifar10 cnn", "SAMT-E, gradient") is None
-    text = abstract.cnn_seconds()
-    assert "| SAMT-E, gradient | 90.0 | 3.00 |\n| Adam | 30.0 | 1.00 |" in text
+    text = abstract.cnn_epoch()
+    assert (
+        "| SAMT-E, gradient |  |  | 90.0 | 3.00 |\n| Adam |  |  | 30.0 | 1.00 |" in text
+    )
+    assert "not run yet" not in text
+
+
+def test_operations_of_the_cnn_stand_where_nothing_was_timed(monkeypatch):
+    flops = {("cifar10 cnn", "Adam"): 2e6, ("cifar10 cnn", "SAMT-E"): 7e6}
+    monkeypatch.setattr(costs, "_flops", lambda: flops)
+    monkeypatch.setattr(costs, "timed_together", lambda problem: {})
+    text = abstract.cnn_epoch()
+    assert "| Adam | 2 | 1.00 |  |  |\n| SAMT-E | 7 | 3.50 |  |  |" in text
+    assert "Seconds: not run yet." in text
 
 
 def test_a_claim_about_what_is_not_known_is_not_decided(lines):
