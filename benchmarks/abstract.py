@@ -6,7 +6,7 @@ measures of `costs.py`; how much results go up and down late in training; and wh
 epoch of the CNN takes, beside Adam's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -145,39 +145,43 @@ def cnn_epoch() -> str:
       The section in Markdown: operations as compiled, seconds as timed in turns.
     """
     timed = costs.timed_together(CNN)
-    adam = costs.flops_per_step(CNN, "Adam")
-    rows = []
-    for method in EXPERIMENTS[CNN_FIGURE].methods:
-        flops = costs.flops_per_step(CNN, method.name)
-        in_adams = costs.in_adams(CNN, method.name)
-        cells = (
-            "" if flops is None else f"{1e-6 * flops:.0f}",
-            "" if flops is None or adam is None else f"{flops / adam:.2f}",
-            f"{costs.seconds_an_epoch(timed[method.name]):.1f}"
-            if method.name in timed
-            else "",
-            "" if in_adams is None else f"{in_adams:.2f}",
-        )
-        if any(cells):
-            rows.append(f"| {method.name} | {' | '.join(cells)} |")
+    seconds = {name: costs.seconds_an_epoch(line) for name, line in timed.items()}
+    flops = {
+        method.name: per_step / method.settings.get("num_train", 1)
+        for method in EXPERIMENTS[CNN_FIGURE].methods
+        if (per_step := costs.flops_per_step(CNN, method.name)) is not None
+    }
+    rows = [
+        f"| {method.name} | {_beside_adam(method.name, flops, 1e-6, 0)} "
+        f"| {_beside_adam(method.name, seconds, 1, 1)} |"
+        for method in EXPERIMENTS[CNN_FIGURE].methods
+        if method.name in flops or method.name in seconds
+    ]
     head = (
-        "| method | MFLOP a step | in Adam's | seconds an epoch | in Adam's |\n"
+        "| method | MFLOP a batch | in Adam's | seconds an epoch | in Adam's |\n"
         "| --- | --- | --- | --- | --- |\n"
     )
     command = f"`python -m benchmarks.reproduce {CNN_FIGURE} --time`"
     return (
-        "## An epoch of the CNN\n\nCIFAR-10, at a quarter of the width; DANTE's "
-        f"step takes {_dante_batches()} batches. Operations as compiled "
-        f"(`python -m benchmarks.costs`), seconds timed in turns ({command}). At full "
-        "width, see `python -m benchmarks.engine_cost`.\n\n"
+        "## An epoch of the CNN\n\nCIFAR-10, at a quarter of the width. Operations as "
+        f"compiled (`python -m benchmarks.costs`), seconds timed in turns ({command}). "
+        "At full width, see `python -m benchmarks.engine_cost`.\n\n"
         + (head + "\n".join(rows) + "\n" if rows else "")
         + ("" if timed else "\nSeconds: not run yet.\n")
     )
 
 
-def _dante_batches() -> int:
-    methods = {m.name: m for m in EXPERIMENTS[CNN_FIGURE].methods}
-    return methods["DANTE"].settings["num_train"]
+def _beside_adam(
+    name: str, numbers: Mapping[str, float], scale: float, digits: int
+) -> str:
+    """Two cells: a method's number, and its ratio to Adam's; blank where not known."""
+    if name not in numbers:
+        return " | "
+    number = f"{scale * numbers[name]:.{digits}f}"
+    known = "Adam" in numbers
+    return (
+        f"{number} | {numbers[name] / numbers['Adam']:.2f}" if known else number + " | "
+    )
 
 
 def of_rivals(experiment: Experiment) -> bool:
