@@ -39,10 +39,6 @@ FIRST_TRIALS = (2, 3, 4)
 # sizes, and what SAMT mixed these of.
 RATES = ("learning_rate", "step_size", "mixing_weight", "proposal")
 
-# Tuning: one short run, under a seed that no other has. Reading: whole runs, judged on
-# the validation split. Final: whole runs, the only ones that see the test set.
-PHASES = ("tuning", "reading", "final")
-
 Line = dict[str, Any]
 Settings = dict[str, Any]
 
@@ -193,7 +189,9 @@ def run_missing(
     Args:
       method: The method.
       benchmark: What it is trained on.
-      phase: One of `PHASES`.
+      phase: `"tuning"`, one short run under a seed that no other has; `"reading"`,
+        whole runs, judged on the validation split; or `"final"`, the same with the test
+        set, which no other sees.
       settings: The optimizer's settings.
       path: File of the lines.
     """
