@@ -24,7 +24,7 @@ Line = dict[str, Any]
 def report() -> None:
     """Prints what each network costs in time and memory, depths, and safety."""
     lines = read_lines(RESULTS)
-    cells = _last_cells(lines)
+    cells = last_cells(lines)
     shallow = [n for n in _networks(cells) if not n.endswith("-layers")]
     _print_table("method", cells, shallow, _ratio)
     print()
@@ -89,7 +89,7 @@ def _networks(cells: dict[tuple, Line]) -> list[str]:
     return list(dict.fromkeys(network for network, *_ in cells))
 
 
-def _last_cells(lines: Sequence[Line]) -> dict[tuple, Line]:
+def last_cells(lines: Sequence[Line]) -> dict[tuple, Line]:
     """The last line of each cell of the full table, in the table's order."""
     last = {
         (line["network"], *(line[field] for field in Method._fields)): line

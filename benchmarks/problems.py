@@ -25,6 +25,7 @@ class Benchmark(NamedTuple):
       tuned_on: Name of the problem that settings are tuned on.
       batch_size: Examples a batch.
       width: Multiplies the CNN's widths.
+      use_bias: Whether its layers have biases.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Benchmark(NamedTuple):
     tuned_on: str
     batch_size: int = 64
     width: float | None = None
+    use_bias: bool = True
 
     @property
     def num_blocks(self) -> int:
@@ -93,6 +95,7 @@ def build(benchmark: Benchmark, *, with_test: bool) -> Problem:
     model = build_model(
         "cnn" if benchmark.width else "mlp",
         num_outputs=dataset.num_outputs,
+        use_bias=benchmark.use_bias,
         **{name: value for name, value in network.items() if value},
     )
     problem = supervised(dataset, model)

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import layerwise_rivals, paper, rivals
+from benchmarks import (
+    abstract,
+    layerwise_rivals,
+    method_features,
+    mixing_report,
+    paper,
+    readings_report,
+    rivals,
+)
 from benchmarks.claims import (
     CLAIMS,
     LEVEL,
@@ -22,7 +30,7 @@ from benchmarks.claims import (
 from benchmarks.experiments import EXPERIMENTS, Experiment
 from benchmarks.problems import PROBLEMS
 from benchmarks.theory_section import section as theory_section
-from benchmarks.trials import Line, epochs_to_target, final_lines, lines_of
+from benchmarks.trials import Line, final_lines, lines_of
 from samt_jax.plots import plot_comparison, save_figure
 from samt_jax.plots.look import in_unit
 
@@ -53,25 +61,46 @@ small one.
 def write_report() -> None:
     """Writes the report and its pictures."""
     lines = _all_lines()
-    parts = [_HEAD, _verdicts(lines)]
-    for name, experiment in EXPERIMENTS.items():
-        own = lines_of(experiment.path)
-        title = f"## {experiment.title} ({experiment.number})"
-        if not any(final_lines(m.name, p, own) for m in experiment.methods
-                   for p in experiment.problems):  # fmt: skip
-            parts.append(f"{title}\n\nNot run yet.\n")
-            continue
-        parts.append(
-            f"{title}\n\n`python -m benchmarks.reproduce {name}`. "
-            f"{experiment.note}\n\n{experiment_table(experiment, own)}"
-        )
-        parts += _pictures(name, experiment, own)
-        if any(PROBLEMS[problem].target for problem in experiment.problems):
-            parts.append(_to_targets(experiment, own))
-    parts.append("## Table 3 (E13)\n\n`python -m benchmarks.layerwise_rivals run`, one "
-                 f"seed.\n\n{layerwise_rivals.table()}")  # fmt: skip
-    parts.append(theory_section(pictures=PICTURES))
-    REPORT.write_text("\n".join(parts))
+    sections = (
+        _HEAD,
+        _verdicts(lines),
+        *(_experiment(name) for name in EXPERIMENTS),
+        "## Table 3 (E13)\n\n`python -m benchmarks.layerwise_rivals run`, one seed.\n\n"
+        + layerwise_rivals.table(),
+        abstract.quoted_accuracy(lines),
+        abstract.cnn_epoch(),
+        f"## What the eta models answer\n\n{mixing_report.section(PICTURES)}",
+        "## What the paper leaves open\n\n`python -m benchmarks.readings run`.\n\n"
+        + readings_report.table(),
+        theory_section(pictures=PICTURES),
+        "## The methods, feature by feature, as in the paper's Table 1\n\n"
+        + method_features.table(),
+    )
+    REPORT.write_text("\n".join(sections))
+
+
+def _experiment(name: str) -> str:
+    """The section of an experiment: its table, and where there are rivals, costs."""
+    experiment = EXPERIMENTS[name]
+    lines = lines_of(experiment.path)
+    title = f"## {experiment.title} ({experiment.number})"
+    if not any(
+        final_lines(method.name, problem, lines)
+        for method in experiment.methods
+        for problem in experiment.problems
+    ):
+        return f"{title}\n\nNot run yet.\n"
+    parts = [
+        f"{title}\n\n`python -m benchmarks.reproduce {name}`. {experiment.note}\n",
+        experiment_table(experiment, lines),
+        *_pictures(name, experiment, lines),
+    ]
+    if abstract.of_rivals(experiment):
+        parts += [
+            abstract.fluctuations(experiment, lines),
+            abstract.to_targets(experiment, lines),
+        ]
+    return "\n".join(parts)
 
 
 def experiment_table(experiment: Experiment, lines: Sequence[Line]) -> str:
@@ -151,47 +180,15 @@ def _largest(outcomes: Sequence[Outcome | None]) -> str:
     chosen = found[-1:] + (found[:1] if len(found) > 1 else [])
     return "; ".join(
         f"{c.quantity} of {c.more} minus {c.less}, {c.problem}: "
-        f"{outcome.difference:+.2f} ± {outcome.error:.2f}"
+        f"{_signed(outcome.difference)} ± {_signed(outcome.error).lstrip('+')}"
         for outcome in chosen
         for c in [outcome.comparison]
     )
 
 
-def _to_targets(experiment: Experiment, lines: Sequence[Line]) -> str:
-    """What each method spends until the problem's validation accuracy is reached."""
-    rows = ["To a fixed validation accuracy (E16): epochs, updates of each weight, "
-            "gradients of a batch's loss; means over the seeds that reach it.\n",
-            "| method | " + " | ".join(
-                f"{p}: {100 * PROBLEMS[p].target:g} %" for p in experiment.problems
-            ) + " |",
-            "| --- |" + " --- |" * len(experiment.problems)]  # fmt: skip
-    for method in experiment.methods:
-        cells = [
-            _to_target(
-                final_lines(method.name, problem, lines), PROBLEMS[problem].target
-            )
-            for problem in experiment.problems
-        ]
-        if any(cells):
-            rows.append(f"| {method.name} | " + " | ".join(cells) + " |")
-    return "\n".join(rows) + "\n"
-
-
-def _to_target(runs: Sequence[Line], target: float) -> str:
-    spent = []
-    for run in runs:
-        epochs = epochs_to_target(run, target)
-        if epochs is not None:
-            # DANTE takes several steps on a layer before the next.
-            visits = run["settings"].get("num_updates", 5)
-            updates = run["steps"] * (visits if run["optimizer"] == "dante" else 1)
-            share = epochs / run["epochs"]
-            spent.append((epochs, share * updates, share * run["gradient_evaluations"]))
-    if not spent:
-        return "never" if runs else ""
-    epochs, updates, gradients = np.mean(spent, axis=0)
-    note = "" if len(spent) == len(runs) else f" ({len(spent)} of {len(runs)})"
-    return f"{epochs:.1f}, {updates:,.0f}, {gradients:,.0f}{note}"
+def _signed(number: float) -> str:
+    """With two digits, or, where a thousand, with four in all."""
+    return f"{number:+.2f}" if abs(number) < 1000 else f"{number:+.3e}"
 
 
 def _pictures(name: str, experiment: Experiment, lines: Sequence[Line]) -> list[str]:

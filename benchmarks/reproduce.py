@@ -3,22 +3,27 @@
     python -m benchmarks.reproduce list
     python -m benchmarks.reproduce table2
     python -m benchmarks.reproduce table2 --quick
+    python -m benchmarks.reproduce figure5 --time [--methods ...]
     python -m benchmarks.reproduce report
 
 What stands in the results is not run again, so that a run can be stopped and taken up.
 `--quick` tries the experiment out in minutes: two epochs of the narrowest network each,
 into a file of its own below `runs/`, and prints what came of it; nothing of it goes
-into the report, `benchmarks/REPORT.md`, which is made of the committed lines.
+into the report, `benchmarks/REPORT.md`, which is made of the committed lines. `--time`
+trains nothing to its end: it times an epoch of each method on the first problem, in
+turns, for the machine at rest.
 """
 
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.experiments import EXPERIMENTS, Experiment
 from benchmarks.problems import PROBLEMS
 from benchmarks.report import REPORT, experiment_table, write_report
+from benchmarks.timing import time_methods
 from benchmarks.trials import lines_of, run_method
 
 QUICK = Path("runs") / "reproduce-quick.jsonl"
@@ -42,6 +47,13 @@ def run(name: str, *, quick: bool) -> None:
     print(experiment_table(experiment, lines_of(experiment.path)))
 
 
+def time_first(name: str, names: Sequence[str] | None) -> None:
+    """Times an epoch of an experiment's methods on its first problem, in turns."""
+    experiment = EXPERIMENTS[name]
+    methods = [m for m in experiment.methods if names is None or m.name in names]
+    time_methods(methods, PROBLEMS[experiment.problems[0]], experiment.path)
+
+
 def _small(experiment: Experiment) -> Experiment:
     """The narrowest network alone, and its lines in a file of their own."""
     narrowest = [p for p in experiment.problems if not p.endswith(("400", "800"))]
@@ -53,6 +65,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reproduce")
     parser.add_argument("what", choices=(*EXPERIMENTS, "list", "report"))
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--time", action="store_true")
+    parser.add_argument("--methods", nargs="+", help="of those that are timed")
     options = parser.parse_args()
     if options.what == "list":
         for name, experiment in EXPERIMENTS.items():
@@ -60,6 +74,8 @@ def main() -> None:
     elif options.what == "report":
         write_report()
         print(REPORT)
+    elif options.time:
+        time_first(options.what, options.methods)
     else:
         run(options.what, quick=options.quick)
 

@@ -21,7 +21,8 @@ from pathlib import Path
 
 from benchmarks.problems import PROBLEMS
 from benchmarks.tables import print_problem, print_rates, print_summary
-from benchmarks.trials import Method, lines_of, run_method, time_methods
+from benchmarks.timing import time_methods
+from benchmarks.trials import Method, lines_of, run_method
 
 RESULTS = Path(__file__).parent / "results" / "rivals.jsonl"
 

@@ -14,7 +14,6 @@ import functools
 import platform
 import subprocess
 import sys
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +26,7 @@ from benchmarks.problems import PROBLEMS, Benchmark, build
 from samt_jax.optimizers import OPTIMIZERS, make_optimizer
 from samt_jax.problem import Problem
 from samt_jax.runs import append_line, read_lines
-from samt_jax.training import EpochRecord, fit, prepare
+from samt_jax.training import EpochRecord, fit
 
 TUNING_SEED = 100
 SEEDS = (0, 1, 2)
@@ -36,6 +35,9 @@ TUNING_EPOCHS = 5
 # What the middle learning rate is multiplied by; the trials start with three of them.
 FACTORS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 FIRST_TRIALS = (2, 3, 4)
+# What a line keeps of a method's own record, epoch by epoch: learning rates and step
+# sizes, and what SAMT mixed these of.
+RATES = ("learning_rate", "step_size", "mixing_weight", "proposal")
 
 Line = dict[str, Any]
 Settings = dict[str, Any]
@@ -81,9 +83,9 @@ def run_method(method: Method, benchmark: Benchmark, path: Path) -> None:
     if method.is_tuned:
         tuning = PROBLEMS[benchmark.tuned_on]
         while missing := missing_trials(method, tuning.name, lines_of(path)):
-            _run_missing(method, tuning, "tuning", missing[0], path)
+            run_missing(method, tuning, "tuning", missing[0], path)
     settings = chosen_settings(method, benchmark, lines_of(path))
-    _run_missing(method, benchmark, "final", settings, path)
+    run_missing(method, benchmark, "final", settings, path)
 
 
 def lines_of(path: Path) -> list[Line]:
@@ -179,23 +181,34 @@ def epochs_to_target(line: Line, target: float) -> int | None:
     return int(np.argmax(reached)) + 1 if reached.any() else None
 
 
-def _run_missing(
+def run_missing(
     method: Method, benchmark: Benchmark, phase: str, settings: Settings, path: Path
 ) -> None:
+    """Makes a method's runs of a phase that have no line yet.
+
+    Args:
+      method: The method.
+      benchmark: What it is trained on.
+      phase: `"tuning"`, one short run under a seed that no other has; `"reading"`,
+        whole runs, judged on the validation split; or `"final"`, the same with the test
+        set, which no other sees.
+      settings: The optimizer's settings.
+      path: File of the lines.
+    """
     done = [
         line["seed"]
         for line in lines_of(path)
         if is_of(line, method.name, benchmark.name, phase)
         and line["settings"] == settings
     ]
-    is_final = phase == "final"
+    is_tuning = phase == "tuning"
     seeds = [
-        seed for seed in (SEEDS if is_final else (TUNING_SEED,)) if seed not in done
+        seed for seed in ((TUNING_SEED,) if is_tuning else SEEDS) if seed not in done
     ]
     if not seeds:
         return
-    problem = build(benchmark, with_test=is_final)
-    budget = benchmark if is_final else benchmark._replace(epochs=TUNING_EPOCHS)
+    problem = build(benchmark, with_test=phase == "final")
+    budget = benchmark._replace(epochs=TUNING_EPOCHS) if is_tuning else benchmark
     for line in run_seeds(method, budget, problem, settings, seeds):
         append_line(path, {"phase": phase} | line)
         print(phase, benchmark.name, method.name, settings, line["seed"],
@@ -271,43 +284,6 @@ def _measured(records: Sequence[EpochRecord], index: int, metric: str) -> Line:
     }
 
 
-def time_methods(
-    methods: Sequence[Method], benchmark: Benchmark, path: Path, rounds: int = 3
-) -> None:
-    """Times an epoch of each method, in rounds, and appends a line a method.
-
-    Times of runs that were made on different days, or beside other work, do not
-    compare; these do, for what disturbs a round disturbs all of it.
-
-    Args:
-      methods: The methods; their default learning rates are taken.
-      benchmark: What they train on.
-      path: File of the lines.
-      rounds: How often each takes an epoch.
-    """
-    problem = build(benchmark, with_test=False)
-    trainers = [
-        prepare(
-            problem,
-            make_optimizer(method.optimizer, **method.settings),
-            epochs=rounds,
-            batch_size=benchmark.batch_size,
-        )
-        for method in methods
-    ]
-    states = [trainer.init() for trainer in trainers]
-    seconds: list[list[float]] = [[] for _ in methods]
-    for epoch in range(1, rounds + 1):
-        for index, trainer in enumerate(trainers):
-            end = epoch * trainer.order.steps_per_epoch
-            started = time.perf_counter()
-            states[index], _ = trainer.advance(states[index], end)
-            seconds[index].append(round(time.perf_counter() - started, 4))
-    for method, each in zip(methods, seconds, strict=True):
-        line = {"phase": "time", "problem": benchmark.name, "method": method.name}
-        append_line(path, line | {"train_seconds": each} | machine())
-
-
 def gradients_per_step(
     optimizer: str, settings: Mapping[str, Any], num_blocks: int
 ) -> int:
@@ -333,11 +309,11 @@ def gradients_per_step(
 
 
 def _rates(records: Sequence[EpochRecord], index: int) -> dict[str, list[float]]:
-    """Learning rates and step sizes that the method chose: means over each epoch."""
+    """What the method chose, `RATES`: means over each epoch."""
     rates: dict[str, list[float]] = {}
     for record in records:
         detail = record.metrics.info.detail
-        for field in ("learning_rate", "step_size"):
+        for field in RATES:
             for path, leaf in optax.tree.get_all_with_path(detail, field):
                 name = jax.tree_util.keystr(path, simple=True, separator="/")
                 if np.ndim(leaf) == 1:

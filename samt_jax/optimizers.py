@@ -24,6 +24,9 @@ SCHEDULES = ("constant", "cosine", "step")
 # FMNIST with 784-400-10 and 20 epochs a product of 0.6 was best on validation of those
 # tried (0.15 to 2.5).
 META_DISTANCE = 0.6
+# SGD moves by the size of the meta-gradient, so that no distance can be promised.
+META_SGD_RATE = 0.1
+META_OPTIMIZERS = ("adam", "sgd")
 
 _ANNEALED = frozenset({"learning_rate", "schedule"})
 _SAMT = _ANNEALED | {
@@ -38,6 +41,7 @@ _SAMT = _ANNEALED | {
     "inner_steps",
     "meta_batch",
     "meta_learning_rate",
+    "meta_optimizer",
     "mixing_weight",
     "num_train",
     "order",
@@ -92,8 +96,9 @@ def make_optimizer(name: str, **settings: Any) -> MakeAlgorithm:
         `learning_rate` and `schedule` (`"constant"`, `"cosine"` to zero, or `"step"`: a
         tenth after half of the run, a hundredth after three quarters) are taken by
         nearly all; SAMT's others are those of :func:`~samt_jax.samt.samt_sweep`, and
-        `meta_batch`, `meta_learning_rate` (of Adam; by default `META_DISTANCE` divided
-        by the steps of the run), `feature_scale` (`log_scale` of
+        `meta_batch`, `meta_optimizer` (``"adam"`` or ``"sgd"``), `meta_learning_rate`
+        (of it; by default `META_DISTANCE` divided by the steps of the run for Adam,
+        `META_SGD_RATE` for SGD), `feature_scale` (`log_scale` of
         :func:`~samt_jax.features.scaled_features`; 0 for raw features), `features` (the
         names to keep), `num_train` (batches a sweep) and `direction` (`"gradient"`,
         `"momentum"` or `"adam"`, or an optax transformation).
@@ -193,12 +198,8 @@ def _samt(granularity: Granularity) -> Callable[[Setup], Algorithm]:
 
     def build(setup: Setup) -> Algorithm:
         from samt_jax.engine import samt_algorithm
-        from samt_jax.meta import adam
 
         settings = dict(setup.settings)
-        meta_learning_rate = settings.pop(
-            "meta_learning_rate", META_DISTANCE / setup.num_steps
-        )
         factor = learning_rate_factor(setup)
         settings.pop("schedule", None)
         return samt_algorithm(
@@ -209,13 +210,29 @@ def _samt(granularity: Granularity) -> Callable[[Setup], Algorithm]:
             engine=settings.pop("engine", "auto"),
             granularity=granularity,
             features=_features(settings),
-            meta_optimizer=adam(meta_learning_rate),
+            meta_optimizer=_meta_optimizer(settings, setup.num_steps),
             schedule=factor if callable(factor) else None,
             seed=setup.key,
             **settings,
         )
 
     return build
+
+
+def _meta_optimizer(settings: dict[str, Any], num_steps: int) -> Any:
+    import optax
+
+    from samt_jax.meta import adam
+
+    name = settings.pop("meta_optimizer", "adam")
+    if name not in META_OPTIMIZERS:
+        raise ValueError(
+            f"there is no meta-optimizer {name!r}; choose one of "
+            f"{', '.join(META_OPTIMIZERS)}."
+        )
+    if name == "sgd":
+        return optax.sgd(settings.pop("meta_learning_rate", META_SGD_RATE))
+    return adam(settings.pop("meta_learning_rate", META_DISTANCE / num_steps))
 
 
 def _features(settings: dict[str, Any]) -> Any:

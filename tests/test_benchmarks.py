@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import trials
+from benchmarks import timing, trials
 from benchmarks.problems import Benchmark
 from benchmarks.rivals import METHODS
 from benchmarks.tables import print_problem, print_summary, relative_times
@@ -176,9 +176,9 @@ def test_tables_count_diverged_runs_and_name_missing_ones(capsys):
 
 
 def test_times_are_taken_in_rounds_and_shown_in_adams(tmp_path, monkeypatch):
-    monkeypatch.setattr(trials, "build", a_scalar)
+    monkeypatch.setattr(timing, "build", a_scalar)
     path = tmp_path / "lines.jsonl"
-    trials.time_methods((SGD, ADAM), DIGITS, path, rounds=2)
+    timing.time_methods((SGD, ADAM), DIGITS, path, rounds=2)
     lines = trials.lines_of(path)
     assert [each["method"] for each in lines] == ["SGD", "Adam"]
     assert all(len(each["train_seconds"]) == 2 for each in lines)

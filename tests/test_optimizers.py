@@ -209,6 +209,7 @@ def usual(start):
         {"step_bounds": (0.0, 0.05)},
         {"ball_radius": 0.1},
         {"meta_learning_rate": 0.5},
+        {"meta_optimizer": "sgd"},
         {"num_train": 2, "inner_steps": 2},
     ],
     ids=lambda settings: "-".join(map(str, settings)),
@@ -257,7 +258,8 @@ def test_unknown_name_or_setting_is_refused_at_once(name, settings, sentence):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"schedule": "linear"}, {"direction": "sideways"}]
+    "settings",
+    [{"schedule": "linear"}, {"direction": "sideways"}, {"meta_optimizer": "lion"}],
 )
 def test_unknown_choice_is_refused(settings):
     with pytest.raises(ValueError, match="choose one of"):

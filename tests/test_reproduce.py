@@ -135,6 +135,15 @@ def test_experiments_are_of_known_problems_and_say_each_method_once():
         assert len(set(names)) == len(names)
 
 
+def test_dante_has_a_batch_for_every_update_on_every_layer():
+    for experiment in EXPERIMENTS.values():
+        for problem in experiment.problems:
+            for method in experiment.methods:
+                if method.optimizer == "dante":
+                    updates = 5 * PROBLEMS[problem].num_blocks
+                    assert method.settings["num_train"] == updates, problem
+
+
 def test_the_report_has_verdicts_tables_pictures_and_what_is_missing(
     tmp_path, monkeypatch
 ):

@@ -21,7 +21,7 @@ from samt_jax.cli.values import (
     whole_numbers,
     words,
 )
-from samt_jax.optimizers import OPTIMIZERS, SCHEDULES
+from samt_jax.optimizers import META_OPTIMIZERS, OPTIMIZERS, SCHEDULES
 
 # These also stand where they belong, in files that take long to import; a test holds
 # them equal.
@@ -90,7 +90,11 @@ class Settings:
     meta_learning_rate: Annotated[
         float | None, positive("--meta-learning-rate", "own")
     ] = None
-    """SAMT: rate of the Adam that trains the eta models; by default by the steps."""
+    """SAMT: rate at which the eta models learn; of Adam by default by the steps."""
+    meta_optimizer: Annotated[
+        str | None, choice("--meta-optimizer", META_OPTIMIZERS, "adam")
+    ] = None
+    """SAMT: what trains the eta models."""
     proposal_max: Annotated[float | None, positive("--proposal-max", "own")] = None
     """SAMT: end of the range of the proposal."""
     mixing_weight: Annotated[float | None, share("--mixing-weight", "learned")] = None

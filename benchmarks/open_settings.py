@@ -1,0 +1,88 @@
+"""What the paper leaves open, as settings: the defaults, and each changed alone.
+
+Questions are numbered as in the list of what the paper leaves open.
+"""
+
+from typing import NamedTuple
+
+from benchmarks.trials import Method, Settings
+
+NAMES = ("fashion_mnist 100", "mnist 100", "fashion_mnist 400", "mnist 400")
+
+# The library's defaults, written out, so that a line says what was run; a test holds
+# them equal. The meta-optimizer's rate is the library's too: 0.6 by the steps.
+CENTRE: Settings = {
+    "learning_rate": 0.1,
+    "shared_eta_model": False,
+    "num_train": 1,
+    "meta_batch": "next",
+    "meta_optimizer": "adam",
+    "proposal_max": 0.3,
+    "squash": "tanh",
+    "inner_steps": 1,
+    "feature_scale": 1e-8,
+    "order": "forward",
+    "direction": "momentum",
+}
+# Of ten epochs of 859 sweeps, a third and three times the library's 0.6.
+SLOW, FAST = 2.33e-5, 2.1e-4
+
+
+class Reading(NamedTuple):
+    """One setting changed.
+
+    Attributes:
+      question: The paper's open question, by its number.
+      name: What lines and tables call it.
+      changes: What differs from `CENTRE`.
+      optimizer: Its name in the library.
+      use_bias: Whether the network has biases.
+      against: Name of the reading that it is compared with.
+      problems: What it is run on.
+    """
+
+    question: str
+    name: str
+    changes: Settings
+    optimizer: str = "samt-s"
+    use_bias: bool = True
+    against: str = "centre"
+    problems: tuple[str, ...] = NAMES
+
+    @property
+    def method(self) -> Method:
+        """The reading as a method whose settings are all fixed."""
+        settings = CENTRE | self.changes
+        return Method(self.name, self.optimizer, settings, is_tuned=False)
+
+
+_FACTORED = "entries with factored heads"
+
+READINGS = (
+    Reading("", "centre", {}),
+    Reading("Q1", "one eta model for all blocks", {"shared_eta_model": True}),
+    Reading("Q2", "a batch a block", {"num_train": 2}),
+    Reading("Q3", "meta-batch strided", {"meta_batch": "strided"}),
+    Reading("Q3", "meta-batch same", {"meta_batch": "same"}),
+    Reading("Q3", "meta-batch held out", {"meta_batch": "held_out"}),
+    *(
+        Reading("Q7", f"meta-optimizer SGD at {rate:g}",
+                {"meta_optimizer": "sgd", "meta_learning_rate": rate})
+        for rate in (0.01, 0.1, 1.0)
+    ),
+    Reading("Q7", "meta-optimizer at a third", {"meta_learning_rate": SLOW}),
+    Reading("Q7", "meta-optimizer three times as fast", {"meta_learning_rate": FAST}),
+    Reading("Q9", "proposals up to 0.1", {"proposal_max": 0.1}),
+    Reading("Q9", "proposals up to 1", {"proposal_max": 1.0}),
+    Reading("Q10", "sigmoid", {"squash": "sigmoid"}),
+    Reading("Q13", "no biases", {}, use_bias=False),
+    Reading("Q14", "raw features", {"feature_scale": 0.0}),
+    Reading("Q20", "backward", {"order": "backward"}),
+    Reading("", "direction gradient", {"direction": "gradient"}),
+    Reading("Q8", _FACTORED, {"element_head": "factored"}, "samt-e"),
+    Reading("Q11", "2 inner steps", {"inner_steps": 2}),
+    Reading("Q20", "random order", {"order": "random"}),
+    Reading("Q11", "5 inner steps", {"inner_steps": 5}),
+    Reading("Q8", "entries with dense heads", {"element_head": "dense"}, "samt-e",
+            against=_FACTORED, problems=NAMES[:2]),
+)  # fmt: skip
