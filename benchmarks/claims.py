@@ -31,7 +31,7 @@ class Comparison(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """A claim of the paper, and the number of the experiment that it stands in."""
+    """A claim, of the paper or an answer, and the experiment that it stands in."""
 
     number: str
     words: str
@@ -69,13 +69,21 @@ def _late(values: np.ndarray) -> np.ndarray:
     return values[-max(len(values) // 2, 2) :]
 
 
+def _swing(line: Line) -> float:
+    """Mean change of a step size from visit to visit, of all blocks, in %."""
+    swings = [each for name, each in line["rates"].items() if name.endswith("swing")]
+    return 100 * float(np.mean(swings))
+
+
 # Of a run's results over epochs: the last, the first, how much they go up and down in
-# the second half, and how far the last has fallen from the best.
+# the second half, and how far the last has fallen from the best. Of its step sizes: how
+# much they go up and down.
 QUANTITIES: dict[str, Callable[[Line], float]] = {
     "final": lambda line: _results(line)[-1],
     "early": lambda line: _results(line)[0],
     "fluctuation": lambda line: np.abs(np.diff(_late(_results(line)))).mean(),
     "fall": lambda line: _results(line).max() - _results(line)[-1],
+    "swing": _swing,
 }
 
 

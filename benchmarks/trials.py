@@ -24,6 +24,7 @@ import numpy as np
 import optax
 
 from benchmarks.problems import PROBLEMS, Benchmark, build
+from benchmarks.watched import watch
 from samt_jax.optimizers import OPTIMIZERS, make_optimizer
 from samt_jax.problem import Problem
 from samt_jax.runs import append_line, read_lines
@@ -51,6 +52,7 @@ class Method(NamedTuple):
       rate: Middle of the learning rates to try; by default the library's default.
       is_tuned: Whether the learning rate is; otherwise `settings` are all there is.
       proposal_ratio: SAMT: the end of the proposal's range, in learning rates.
+      is_watched: SAMT: whether lines have the swings of its step sizes too.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Method(NamedTuple):
     rate: float | None = None
     is_tuned: bool = True
     proposal_ratio: float | None = None
+    is_watched: bool = False
 
     def trial(self, index: int) -> Settings:
         """The settings of a tuning trial, by its index in `FACTORS`."""
@@ -224,10 +227,11 @@ def run_seeds(
       one number an epoch; seconds are a run's share of those of all seeds.
     """
     origin = machine()
+    make_algorithm = make_optimizer(method.optimizer, **settings)
     records = list(
         fit(
             problem,
-            make_optimizer(method.optimizer, **settings),
+            watch(make_algorithm) if method.is_watched else make_algorithm,
             epochs=benchmark.epochs,
             batch_size=benchmark.batch_size,
             seeds=seeds,
@@ -315,16 +319,18 @@ def gradients_per_step(
 
     SAMT takes two a visit, one on the training batch and one on the meta-batch; DANTE
     one for each update of a block; all others one. A block's gradient counts as one,
-    though it costs less than that of the whole network.
+    though it costs less than that of the whole network. Eta models that are frozen are
+    given a meta-batch like any.
 
     Args:
       optimizer: Its name in the library.
       settings: Its settings.
-      num_blocks: Blocks of the network.
+      num_blocks: Layers of the network, each a block where settings do not say else.
 
     Returns:
       The number.
     """
+    num_blocks = len(settings.get("blocks", range(num_blocks)))
     if optimizer.startswith("samt-"):
         return 2 * num_blocks * settings.get("inner_steps", 1)
     if optimizer == "dante":
@@ -333,11 +339,11 @@ def gradients_per_step(
 
 
 def _rates(records: Sequence[EpochRecord], index: int) -> dict[str, list[float]]:
-    """Learning rates and step sizes that the method chose: means over each epoch."""
+    """Learning rates, step sizes and swings: means over each epoch."""
     rates: dict[str, list[float]] = {}
     for record in records:
         detail = record.metrics.info.detail
-        for field in ("learning_rate", "step_size"):
+        for field in ("learning_rate", "step_size", "swing"):
             for path, leaf in optax.tree.get_all_with_path(detail, field):
                 name = jax.tree_util.keystr(path, simple=True, separator="/")
                 if np.ndim(leaf) == 1:

@@ -93,8 +93,10 @@ def make_optimizer(name: str, **settings: Any) -> MakeAlgorithm:
         `meta_batch`, `meta_learning_rate` (of Adam; by default `META_DISTANCE` divided
         by the steps of the run), `feature_scale` (`log_scale` of
         :func:`~samt_jax.features.scaled_features`; 0 for raw features), `features` (the
-        names to keep), `num_train` (batches a sweep) and `direction` (`"gradient"`,
-        `"momentum"` or `"adam"`, or an optax transformation).
+        names to keep, or `"raw_gradient"`, see
+        :func:`~samt_jax.features.raw_gradient_features`), `num_train` (batches a
+        sweep) and `direction` (`"gradient"`, `"momentum"` or `"adam"`, or an optax
+        transformation).
 
     Returns:
       ``make_algorithm(loss_fn, key, num_steps) -> Algorithm``.
@@ -217,9 +219,20 @@ def _samt(granularity: Granularity) -> Callable[[Setup], Algorithm]:
 
 
 def _features(settings: dict[str, Any]) -> Any:
-    from samt_jax.features import FEATURE_NAMES, scaled_features
+    from samt_jax.features import (
+        FEATURE_NAMES,
+        raw_gradient_features,
+        scaled_features,
+    )
 
     keep = settings.pop("features", FEATURE_NAMES)
+    if keep == "raw_gradient":
+        if "feature_scale" in settings:
+            raise ValueError(
+                f"feature_scale is {settings['feature_scale']}, which is for the five "
+                "statistics, and features is 'raw_gradient'; leave one of them out."
+            )
+        return raw_gradient_features()
     if "feature_scale" not in settings:
         return scaled_features(keep)
     scale = settings.pop("feature_scale")
