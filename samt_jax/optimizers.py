@@ -37,6 +37,7 @@ _SAMT = _ANNEALED | {
     "inner_steps",
     "meta_batch",
     "meta_learning_rate",
+    "meta_params",
     "mixing_weight",
     "num_train",
     "order",
@@ -91,11 +92,11 @@ def make_optimizer(name: str, **settings: Any) -> MakeAlgorithm:
         tenth after half of the run, a hundredth after three quarters) are taken by
         nearly all; SAMT's others are those of :func:`~samt_jax.samt.samt_sweep`, and
         `meta_batch`, `meta_learning_rate` (of Adam; by default `META_DISTANCE` divided
-        by the steps of the run), `feature_scale` (`log_scale` of
-        :func:`~samt_jax.features.scaled_features`; 0 for raw features), `features` (the
-        names to keep, or `"raw_gradient"`, see
-        :func:`~samt_jax.features.raw_gradient_features`), `num_train` (batches a
-        sweep) and `direction` (`"gradient"`, `"momentum"` or `"adam"`, or an optax
+        by the steps of the run; at 0 eta models stay as they are), `feature_scale`
+        (`log_scale` of :func:`~samt_jax.features.scaled_features`; 0 for raw features),
+        `features` (the names to keep, or `"raw_gradient"`, see
+        :func:`~samt_jax.features.raw_gradient_features`), `num_train` (batches a sweep)
+        and `direction` (`"gradient"`, `"momentum"` or `"adam"`, or an optax
         transformation).
 
     Returns:

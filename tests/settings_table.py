@@ -38,6 +38,7 @@ ORIGINS = {
     "terms": f"{_PAPER}'s (10)",
     "direction": _TUNED,
     "meta_optimizer": f"`None` is Adam; its rate: {_TUNED}",
+    "meta_params": "fresh ones",
     "schedule": "none",
     "seed": "any",
     "meta_batch": f"{_TUNED}: on the training batch itself steps run to the end of "

@@ -20,10 +20,13 @@ from samt_jax.cli.options import (
     Settings,
     Train,
 )
-from samt_jax.cli.saved import read_command, read_ending
+from samt_jax.cli.saved import ETA_MODELS, read_command, read_config, read_ending
 from samt_jax.cli.values import UsageError
 from samt_jax.optimizers import OPTIMIZERS, check_takes
 from samt_jax.runs import check_run_folder
+
+# Settings that say what an eta model's numbers mean.
+MEANINGS = ("features", "feature_scale", "squash")
 
 
 def check(options: Train | Resume | Compare | Explain | Bench | Doctor) -> None:
@@ -49,6 +52,7 @@ def check(options: Train | Resume | Compare | Explain | Bench | Doctor) -> None:
         optimizer_settings(options)
     else:
         check_settings(options.optimizer, options.settings)
+    check_meta_params(options.settings)
     if not isinstance(options, Explain):
         names = options.names if isinstance(options, Compare) else (options.optimizer,)
         check_run(options.run, names)
@@ -120,6 +124,42 @@ def check_settings(optimizer: str, settings: Settings) -> None:
             check_takes(optimizer, setting)
         except ValueError as error:
             raise UsageError(str(error)) from error
+
+
+def check_meta_params(settings: Settings) -> None:
+    """Refuses a folder without trained eta models, or whose mean something else.
+
+    Args:
+      settings: What was asked for.
+
+    Raises:
+      UsageError: One sentence.
+    """
+    folder = settings.meta_params
+    if folder is None:
+        return
+    if not (folder / ETA_MODELS).is_file():
+        raise UsageError(
+            f"--meta-params is {str(folder)!r}, which has no {ETA_MODELS}; give the "
+            "folder of a run of `samt train` with SAMT that has come to its end."
+        )
+    config, given = read_config(folder), settings.given()
+    for name in MEANINGS:
+        was, now = config.get(name), given.get(name)
+        was = tuple(was) if isinstance(was, list) else was
+        if was != now:
+            raise UsageError(
+                f"the eta models in {str(folder)!r} were trained with "
+                f"{_flag(name, was)}, and {_flag(name, now)} would have them read "
+                "or mean something else; give the same."
+            )
+
+
+def _flag(name: str, value: Any) -> str:
+    flag = f"--{name.replace('_', '-')}"
+    if value is None:
+        return f"the default {flag}"
+    return " ".join([flag, *map(str, value if isinstance(value, tuple) else [value])])
 
 
 def check_run(run: Run, optimizers: Sequence[str]) -> None:

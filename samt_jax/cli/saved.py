@@ -11,6 +11,8 @@ from samt_jax.cli.options import Train, words_of
 from samt_jax.cli.values import UsageError
 
 CONFIG, SUMMARY = "config.json", "summary.json"
+# What a run of SAMT has taught its eta models.
+ETA_MODELS = "eta_models.npz"
 # Of a run with 1,000 seeds a summary has some 300 kB.
 LONGEST = 16 * 2**20
 # How a run ended for good.
@@ -26,11 +28,13 @@ def command_of(options: Train) -> list[str]:
     Returns:
       The words; where to write to and how to print are not among them.
     """
-    data, run = options.data, options.run
-    if data.data_dir is not None:
-        data = dataclasses.replace(data, data_dir=data.data_dir.absolute())
-    run = dataclasses.replace(run, out=None, json=False)
-    return ["train", *words_of(dataclasses.replace(options, data=data, run=run))]
+    groups = {"data": options.data, "settings": options.settings}
+    for group, folder in (("data", "data_dir"), ("settings", "meta_params")):
+        if (path := getattr(groups[group], folder)) is not None:
+            changed = {folder: path.absolute()}
+            groups[group] = dataclasses.replace(groups[group], **changed)
+    groups["run"] = dataclasses.replace(options.run, out=None, json=False)
+    return ["train", *words_of(dataclasses.replace(options, **groups))]
 
 
 def read_command(folder: Path) -> Train:
@@ -68,6 +72,21 @@ def read_command(folder: Path) -> Train:
             "taken up."
         )
     return options
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What the `config.json` of a run folder says.
+
+    Args:
+      folder: A run folder.
+
+    Returns:
+      Its content.
+
+    Raises:
+      UsageError: There is none, or it is damaged.
+    """
+    return _read_json(folder / CONFIG)
 
 
 def read_ending(folder: Path) -> dict[str, Any] | None:

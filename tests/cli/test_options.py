@@ -112,6 +112,7 @@ print(json.dumps([wrong, sorted(heavy & sys.modules.keys())]))
         (["train", "--learning-rate", "0"], "must be a positive number"),
         (["train", "--weight-decay", "-1"], "must be 0 or a positive number"),
         (["train", "--mixing-weight", "1.1"], "must be a number from 0 to 1"),
+        (["train", "--meta-params", "nowhere"], "must be a folder that exists"),
         (["train", "--nesterov", "true"], "must be yes or no"),
         (["train", "--squash", "relu"], "must be one of tanh, sigmoid"),
         (["train", "--features", "mean", "mode"], "--features is 'mode'"),
