@@ -71,9 +71,27 @@ def block_sizes(num_layers: int, sizes: Sequence[int]) -> tuple[Method, ...]:
     return tuple(
         grouped(
             f"blocks of {size}",
-            *(_dense(start, start + size) for start in range(0, num_layers, size)),
+            *(
+                _dense(start, min(start + size, num_layers))
+                for start in range(0, num_layers, size)
+            ),
         )
         for size in sizes
+    )
+
+
+def transfers(source: str) -> tuple[Method, ...]:
+    """Eta models of another problem, as they are and learning on; and what they meet.
+
+    Against fresh ones that learn; fresh ones that do not, which give the constant step
+    ¼ (2 η0 + the end of the proposal's range).
+    """
+    frozen = {"meta_learning_rate": 0.0}
+    return (
+        _PLAIN,
+        _scalar("fresh and frozen", **frozen),
+        _scalar(f"from {source}, frozen", **frozen)._replace(eta_from=source),
+        _scalar(f"from {source}, learning on")._replace(eta_from=source),
     )
 
 
@@ -87,13 +105,16 @@ _GROUPS = (
     grouped("{W1, W2, W3}", _dense(0, 3)),
 )
 _SIZES = (3, 9)
-_CONSTANT = _scalar("constant", mixing_weight=1.0, meta_batch="same")
+_CONSTANT = _scalar("always η0", mixing_weight=1.0, meta_batch="same")
 _ELEMENT = fixed("SAMT-E, as it is", "samt-e")
 
 _FMNIST = "fashion_mnist 100"
 _GROUPED, _DEEPEST = "fashion_mnist 100-100", f"fashion_mnist 64x{DEPTHS[-1]}"
 _DEEP = tuple(f"fashion_mnist 64x{depth}" for depth in DEPTHS)
 _NARROW, _CNN = "fashion_mnist 16", "cifar10 cnn, short"
+_SOURCE, _CNN_TARGET = "mnist 100", "cifar100 cnn, short"
+# Eta models that have seen this very problem: as good as a transfer can be.
+_OWN = transfers(_FMNIST)[2]
 
 QUESTIONS = {
     "features": Experiment(
@@ -125,6 +146,16 @@ QUESTIONS = {
         "Hidden layers of 64 units, one to eight of them; five epochs. The constant "
         "step is η0.",
     ),
+    "transfer": Experiment(
+        "Eta models of MNIST on Fashion-MNIST", "O5", (_FMNIST,),
+        (*transfers(_SOURCE), _OWN), 20, RESULTS,
+        "They were trained for ten epochs with the same seed; the last row has eta "
+        "models of Fashion-MNIST itself.",
+    ),
+    "transfer-cnn": Experiment(
+        "Eta models of CIFAR-10 on CIFAR-100", "O6", (_CNN_TARGET,), transfers(_CNN),
+        60, RESULTS, "The CNN at a quarter of its width; three epochs on either.",
+    ),
 }  # fmt: skip
 
 
@@ -142,6 +173,20 @@ def _finals(
 
 def _names(methods: Sequence[Method]) -> list[str]:
     return [method.name for method in methods]
+
+
+def _of_transfer(number: str, source: str, problem: str) -> tuple[Claim, ...]:
+    _, still, frozen, learning = _names(transfers(source))
+    return (
+        Claim(number, f"Eta models of {source}, learning on, start faster than fresh",
+              _finals([problem], [learning], [PLAIN], "early")),
+        Claim(number, f"Eta models of {source}, frozen, start faster than fresh",
+              _finals([problem], [frozen], [PLAIN, still], "early")),
+        Claim(number, f"Eta models of {source}, learning on, end higher than fresh",
+              _finals([problem], [learning], [PLAIN])),
+        Claim(number, f"Eta models of {source}, frozen, end higher than fresh",
+              _finals([problem], [frozen], [PLAIN, still])),
+    )  # fmt: skip
 
 
 _MASKED = QUESTIONS["features"].problems
@@ -185,4 +230,8 @@ ANSWERS: tuple[Claim, ...] = (
     ),
     Claim("O4", "At every depth a learned scalar step reaches more than η0",
           _finals(_DEEP, [PLAIN], [_CONSTANT.name])),
+    *_of_transfer("O5", _SOURCE, _FMNIST),
+    Claim("O5", "Eta models of Fashion-MNIST itself, frozen, end higher than MNIST's",
+          _finals([_FMNIST], [_OWN.name], [f"SAMT-S, from {_SOURCE}, frozen"])),
+    *_of_transfer("O6", _CNN, _CNN_TARGET),
 )  # fmt: skip

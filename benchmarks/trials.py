@@ -24,6 +24,7 @@ import numpy as np
 import optax
 
 from benchmarks.problems import PROBLEMS, Benchmark, build
+from benchmarks.transfer import meta_params_of
 from benchmarks.watched import watch
 from samt_jax.optimizers import OPTIMIZERS, make_optimizer
 from samt_jax.problem import Problem
@@ -52,6 +53,8 @@ class Method(NamedTuple):
       rate: Middle of the learning rates to try; by default the library's default.
       is_tuned: Whether the learning rate is; otherwise `settings` are all there is.
       proposal_ratio: SAMT: the end of the proposal's range, in learning rates.
+      eta_from: SAMT: the problem whose eta models a run starts from, trained with the
+        same seed and settings, for as many epochs.
       is_watched: SAMT: whether lines have the swings of its step sizes too.
     """
 
@@ -61,6 +64,7 @@ class Method(NamedTuple):
     rate: float | None = None
     is_tuned: bool = True
     proposal_ratio: float | None = None
+    eta_from: str | None = None
     is_watched: bool = False
 
     def trial(self, index: int) -> Settings:
@@ -213,7 +217,10 @@ def run_seeds(
     settings: Settings,
     seeds: Sequence[int],
 ) -> list[Line]:
-    """Trains once a seed in one compiled program, and says all that is to be known.
+    """Trains once a seed, and says all that is to be known.
+
+    One compiled program trains all seeds, unless each starts from eta models of its
+    own.
 
     Args:
       method: The method.
@@ -226,8 +233,17 @@ def run_seeds(
       Their lines, without the phase. Accuracies, losses, seconds and learned rates have
       one number an epoch; seconds are a run's share of those of all seeds.
     """
-    origin = machine()
-    make_algorithm = make_optimizer(method.optimizer, **settings)
+    if method.eta_from and len(seeds) > 1:
+        alone = [
+            run_seeds(method, benchmark, problem, settings, [seed]) for seed in seeds
+        ]
+        return [line for lines in alone for line in lines]
+    origin, start = machine(), {}
+    if method.eta_from:
+        source = PROBLEMS[method.eta_from]._replace(epochs=benchmark.epochs)
+        trained = meta_params_of(source, method.optimizer, settings, seeds[0])
+        start = {"meta_params": trained}
+    make_algorithm = make_optimizer(method.optimizer, **settings, **start)
     records = list(
         fit(
             problem,
@@ -244,6 +260,7 @@ def run_seeds(
         "method": method.name,
         "optimizer": method.optimizer,
         "settings": settings,
+        **({"eta_from": method.eta_from} if method.eta_from else {}),
         "epochs": len(records),
         "steps": records[-1].step,
         "gradient_evaluations": records[-1].step * per_step,
