@@ -24,12 +24,12 @@ import numpy as np
 import optax
 
 from benchmarks.problems import PROBLEMS, Benchmark, build
-from benchmarks.transfer import meta_params_of
+from benchmarks.transfer import meta_params_of, start_from
 from benchmarks.watched import watch
 from samt_jax.optimizers import OPTIMIZERS, make_optimizer
 from samt_jax.problem import Problem
 from samt_jax.runs import append_line, read_lines
-from samt_jax.training import EpochRecord, fit, prepare
+from samt_jax.training import EpochRecord, prepare, run
 
 TUNING_SEED = 100
 SEEDS = (0, 1, 2)
@@ -217,10 +217,7 @@ def run_seeds(
     settings: Settings,
     seeds: Sequence[int],
 ) -> list[Line]:
-    """Trains once a seed, and says all that is to be known.
-
-    One compiled program trains all seeds, unless each starts from eta models of its
-    own.
+    """Trains once a seed in one compiled program, and says all that is to be known.
 
     Args:
       method: The method.
@@ -233,26 +230,20 @@ def run_seeds(
       Their lines, without the phase. Accuracies, losses, seconds and learned rates have
       one number an epoch; seconds are a run's share of those of all seeds.
     """
-    if method.eta_from and len(seeds) > 1:
-        alone = [
-            run_seeds(method, benchmark, problem, settings, [seed]) for seed in seeds
-        ]
-        return [line for lines in alone for line in lines]
-    origin, start = machine(), {}
+    origin, trained = machine(), None
     if method.eta_from:
         source = PROBLEMS[method.eta_from]._replace(epochs=benchmark.epochs)
-        trained = meta_params_of(source, method.optimizer, settings, seeds[0])
-        start = {"meta_params": trained}
-    make_algorithm = make_optimizer(method.optimizer, **settings, **start)
-    records = list(
-        fit(
-            problem,
-            watch(make_algorithm) if method.is_watched else make_algorithm,
-            epochs=benchmark.epochs,
-            batch_size=benchmark.batch_size,
-            seeds=seeds,
-        )
+        trained = meta_params_of(source, method.optimizer, settings, seeds)
+    make_algorithm = make_optimizer(method.optimizer, **settings)
+    trainer = prepare(
+        problem,
+        watch(make_algorithm) if method.is_watched else make_algorithm,
+        epochs=benchmark.epochs,
+        batch_size=benchmark.batch_size,
+        seeds=seeds,
     )
+    start = trainer.init()
+    records = list(run(trainer, start_from(start, trained) if trained else start))
     per_step = gradients_per_step(method.optimizer, settings, benchmark.num_blocks)
     metric = benchmark.metric
     common = {

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from problems import LIGHT
 from test_benchmarks import a_scalar
 
 from benchmarks import rivals, transfer, trials
@@ -22,10 +23,12 @@ from samt_jax import (
     BatchSpec,
     StepInfo,
     VisitInfo,
-    make_optimizer,
     partition_blocks,
     samt_sweep,
+    trained_meta_params,
 )
+from samt_jax.loop import TrainState
+from samt_jax.trainer import Progress
 
 MADE = [
     (problem, method)
@@ -136,53 +139,72 @@ def test_the_quantity_swing_is_the_mean_over_epochs_and_blocks():
 
 TINY = Benchmark("digits 3", "digits", (3,), 2, 0.5, "digits 3", batch_size=256)
 FROZEN = {"meta_learning_rate": 0.0, "learning_rate": 0.2}
+PARAMS = {"Dense_0": {"kernel": jnp.ones((2, 2))}}
+
+
+def states_of(seeds):
+    """SAMT before its first step, along an axis of seeds."""
+    init = jax.vmap(lambda seed: samt_sweep(**LIGHT, seed=seed).init(PARAMS))
+    return jax.jit(init)(jnp.array(seeds))
 
 
 def test_eta_models_learn_where_they_come_from_and_are_kept(tmp_path, monkeypatch):
-    asked = []
+    asked, made = [], []
 
     def fit_nothing(problem, make_algorithm, **run):
         asked.append(run)
-        params = {"Dense_0": {"kernel": jnp.ones((2, 2))}}
-        states = jax.vmap(lambda seed: samt_sweep(seed=seed).init(params))
         yield SimpleNamespace(state=None)
-        yield SimpleNamespace(state=states(jnp.array(run["seeds"])))
+        yield SimpleNamespace(state=states_of(run["seeds"]))
 
-    made = []
     monkeypatch.setattr(transfer, "KEPT", tmp_path / "kept")
     monkeypatch.setattr(transfer, "fit", fit_nothing)
     monkeypatch.setattr(
         transfer, "make_optimizer", lambda name, **given: made.append((name, given))
     )
-    trained = [transfer.meta_params_of(TINY, "samt-s", FROZEN, s) for s in (4, 5, 4)]
+    first, _, again = (
+        transfer.meta_params_of(TINY, "samt-s", FROZEN, seeds)
+        for seeds in ((4, 5), (5,), (4, 5))
+    )
     assert asked == [
-        {"epochs": 2, "batch_size": 256, "seeds": (seed,)} for seed in (4, 5)
+        {"epochs": 2, "batch_size": 256, "seeds": seeds} for seeds in ((4, 5), (5,))
     ]
     assert made == [("samt-s", {"learning_rate": 0.2})] * 2
-    jax.tree.map(np.testing.assert_array_equal, trained[0], trained[2])
-    with pytest.raises(AssertionError):
-        jax.tree.map(np.testing.assert_array_equal, trained[0], trained[1])
+    jax.tree.map(np.testing.assert_array_equal, first, again)
 
 
-def test_a_transfer_starts_from_eta_models_of_the_same_seed(monkeypatch):
-    monkeypatch.setattr(trials, "PROBLEMS", {"digits 3": TINY._replace(epochs=9)})
-    monkeypatch.setattr(
-        trials,
-        "meta_params_of",
-        lambda source, optimizer, settings, seed: (source, optimizer, settings, seed),
+def test_each_seed_is_given_its_own_eta_models_and_nothing_else():
+    state = TrainState(*[jnp.zeros(2)] * 5)._replace(
+        algorithm_state=(states_of([0, 1]), {"a": jnp.ones(2)})
     )
+    progress = Progress(state, (), np.int32(0), np.zeros(2, bool), np.float64(0))
+    other = trained_meta_params(states_of([8, 9]))
+    started = transfer.start_from(progress, other)
+    for seed in (0, 1):
+        of_seed = [
+            trained_meta_params(tree, seed) for tree in (started, states_of([8, 9]))
+        ]
+        jax.tree.map(np.testing.assert_array_equal, *of_seed)
+    back = transfer.start_from(started, trained_meta_params(progress))
+    jax.tree.map(np.testing.assert_array_equal, back, progress)
+    assert jax.tree.structure(started) == jax.tree.structure(progress)
+
+
+def test_a_transfer_starts_from_eta_models_of_the_same_seeds(monkeypatch):
+    monkeypatch.setattr(trials, "PROBLEMS", {"digits 3": TINY._replace(epochs=9)})
+    monkeypatch.setattr(trials, "meta_params_of", lambda *given: given)
     started = []
 
-    def in_place_of_samt(name, **given):
-        started.append(given.pop("meta_params"))
-        return make_optimizer("sgd", learning_rate=given["learning_rate"])
+    def start_from(progress, trained):
+        started.append(trained)
+        return progress
 
-    monkeypatch.setattr(trials, "make_optimizer", in_place_of_samt)
-    method = Method("S", "samt-s", FROZEN, is_tuned=False, eta_from="digits 3")
+    monkeypatch.setattr(trials, "start_from", start_from)
+    settings = {"learning_rate": 0.1}
+    method = Method("S", "sgd", settings, is_tuned=False, eta_from="digits 3")
     problem = a_scalar(TINY, with_test=True)
-    lines = trials.run_seeds(method, TINY, problem, FROZEN, [4, 5])
+    lines = trials.run_seeds(method, TINY, problem, settings, [4, 5])
     # As many epochs there as here.
-    assert started == [(TINY, "samt-s", FROZEN, seed) for seed in (4, 5)]
+    assert started == [(TINY, "sgd", settings, [4, 5])]
     assert [line["seed"] for line in lines] == [4, 5]
     assert {line["eta_from"] for line in lines} == {"digits 3"}
-    assert all(line["settings"] == FROZEN for line in lines)
+    assert all(line["settings"] == settings for line in lines)
