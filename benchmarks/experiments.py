@@ -27,6 +27,8 @@ class Experiment(NamedTuple):
       minutes: What it may take on two cores.
       path: File of its lines.
       note: What a reader has to know of it.
+      quantities: What is told of it beside what was reached in the end, see
+        `claims.py`.
     """
 
     title: str
@@ -36,6 +38,7 @@ class Experiment(NamedTuple):
     minutes: int
     path: Path = STUDIES
     note: str = ""
+    quantities: tuple[str, ...] = ()
 
 
 # The settings of SAMT with the paper's direction, chosen on validation.

@@ -124,7 +124,7 @@ QUESTIONS = {
     "raw-gradient": Experiment(
         "The raw gradient as input", "O2", (_NARROW,), raw_gradients(), 10, RESULTS,
         "A network of 16 hidden units: the eta model has 64 weights for each entry of "
-        "the gradient.",
+        "the gradient.", ("swing",),
     ),
     "grouping": Experiment(
         "Grouped blocks", "E17", (_GROUPED,), (_PLAIN, *_GROUPS), 15, RESULTS,
@@ -150,11 +150,12 @@ QUESTIONS = {
         "Eta models of MNIST on Fashion-MNIST", "O5", (_FMNIST,),
         (*transfers(_SOURCE), _OWN), 20, RESULTS,
         "They were trained for ten epochs with the same seed; the last row has eta "
-        "models of Fashion-MNIST itself.",
+        "models of Fashion-MNIST itself.", ("early",),
     ),
     "transfer-cnn": Experiment(
         "Eta models of CIFAR-10 on CIFAR-100", "O6", (_CNN_TARGET,), transfers(_CNN),
         60, RESULTS, "The CNN at a quarter of its width; three epochs on either.",
+        ("early",),
     ),
 }  # fmt: skip
 
