@@ -43,7 +43,7 @@ def feature_masks() -> tuple[Method, ...]:
 
 def raw_gradients() -> tuple[Method, ...]:
     """Five features, the same unscaled, the gradient itself: step sizes are watched."""
-    inputs = {
+    inputs: dict[str, dict[str, Any]] = {
         "five features": {},
         "five unscaled features": {"feature_scale": 0.0},
         "raw gradient": {"features": "raw_gradient"},

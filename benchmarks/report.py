@@ -110,7 +110,7 @@ def _quantity(quantity: str, experiment: Experiment, lines: Sequence[Line]) -> s
     return "\n".join(rows) + "\n"
 
 
-def _spread(values: Sequence[float], digits: int = 2) -> str:
+def _spread(values: Sequence[float] | np.ndarray, digits: int = 2) -> str:
     """Mean and standard deviation over seeds; nothing of nothing."""
     if not len(values):
         return ""

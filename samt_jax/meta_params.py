@@ -124,11 +124,11 @@ def save_meta_params(path: Path, meta_params: Mapping[str, PyTree]) -> None:
       (5, 2)
     """
     flat = traverse_util.flatten_dict(dict(meta_params))
-    names = np.array([json.dumps(keys) for keys in flat])
-    arrays = {str(i): np.asarray(leaf) for i, leaf in enumerate(flat.values())}
+    arrays: dict[str, Any] = {str(i): leaf for i, leaf in enumerate(flat.values())}
+    arrays[_NAMES] = [json.dumps(keys) for keys in flat]
+    arrays[_FEATURES] = FEATURE_NAMES
     content = io.BytesIO()
-    about = {_NAMES: names, _FEATURES: np.array(FEATURE_NAMES)}
-    np.savez(content, **about, **arrays)
+    np.savez(content, **arrays)
     temporary = path.with_name(f"{path.name}.tmp")
     temporary.write_bytes(content.getvalue())
     temporary.replace(path)
@@ -147,7 +147,16 @@ def load_meta_params(path: Path) -> dict[str, PyTree]:
       ValueError: There is no such file, it is damaged or another kind of file, or it is
         of another version of the features.
 
-    Example: see :func:`save_meta_params`.
+    Example:
+      >>> import tempfile
+      >>> import jax.numpy as jnp
+      >>> from samt_jax import samt_sweep
+      >>> params = {"Dense_0": {"kernel": jnp.ones((2, 2))}}
+      >>> learned = trained_meta_params(samt_sweep().init(params))
+      >>> with tempfile.TemporaryDirectory() as home:
+      ...     save_meta_params(Path(home) / "eta_models.npz", learned)
+      ...     meta_params = load_meta_params(Path(home) / "eta_models.npz")
+      >>> tx = samt_sweep(meta_params=meta_params)
     """
     try:
         # Of a damaged file NumPy leaves open what it has opened itself.

@@ -35,11 +35,10 @@ def loss_fn(params, batch=None):
 def swept(count=3, **settings):
     """The state after some sweeps at a speed of learning that shows."""
     tx, params = samt_sweep(0.05, **LIGHT | settings), PARAMS
-    state = tx.init(params)
+    state, values = tx.init(params), {"value_fn": loss_fn, "meta_value_fn": loss_fn}
+    update = jax.jit(lambda params, state: tx.update((), state, params, **values))
     for _ in range(count):
-        updates, state = tx.update(
-            params, state, params, value_fn=loss_fn, meta_value_fn=loss_fn
-        )
+        updates, state = update(params, state)
         params = optax.apply_updates(params, updates)
     return state
 
@@ -75,8 +74,9 @@ def test_meta_learning_rate_of_zero_freezes_them():
     algorithm, batches = make(loss_fn, jax.random.key(0), 10), Batches((), ())
     params = PARAMS
     start = state = algorithm.init(params, batches, jax.random.key(0))
+    step = jax.jit(lambda *now: algorithm.step(*now, batches, jax.random.key(0)))
     for _ in range(2):
-        params, state, _ = algorithm.step(params, state, batches, jax.random.key(0))
+        params, state, _ = step(params, state)
     assert int(state.count) == 2
     assert_equal(trained_meta_params(state), trained_meta_params(start))
 
@@ -90,15 +90,14 @@ def test_one_engine_starts_from_what_the_other_has_learned(taught):
         algorithm = samt_algorithm(chain, 0.05, engine=engine, **settings)
         state = algorithm.init(PARAMS, batches, key)
         assert_equal(trained_meta_params(state), taught)
-        params, _, _ = algorithm.step(PARAMS, state, batches, key)
+        params, _, _ = jax.jit(algorithm.step)(PARAMS, state, batches, key)
         ends.append(params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), *ends)
 
 
 def test_of_several_seeds_one_is_taken():
-    states = jax.vmap(lambda s: samt_sweep(0.1, **LIGHT, seed=s).init(PARAMS))(
-        jnp.arange(3)
-    )
+    init = jax.vmap(lambda seed: samt_sweep(0.1, **LIGHT, seed=seed).init(PARAMS))
+    states = jax.jit(init)(jnp.arange(3))
     each = [trained_meta_params(states, seed=index) for index in range(3)]
     alone = samt_sweep(0.1, **LIGHT, seed=2).init(PARAMS)
     assert_equal(each[2], trained_meta_params(alone))

@@ -28,13 +28,15 @@ def command_of(options: Train) -> list[str]:
     Returns:
       The words; where to write to and how to print are not among them.
     """
-    groups = {"data": options.data, "settings": options.settings}
-    for group, folder in (("data", "data_dir"), ("settings", "meta_params")):
-        if (path := getattr(groups[group], folder)) is not None:
-            changed = {folder: path.absolute()}
-            groups[group] = dataclasses.replace(groups[group], **changed)
-    groups["run"] = dataclasses.replace(options.run, out=None, json=False)
-    return ["train", *words_of(dataclasses.replace(options, **groups))]
+    data, settings = options.data, options.settings
+    if data.data_dir is not None:
+        data = dataclasses.replace(data, data_dir=data.data_dir.absolute())
+    if settings.meta_params is not None:
+        source = settings.meta_params.absolute()
+        settings = dataclasses.replace(settings, meta_params=source)
+    run = dataclasses.replace(options.run, out=None, json=False)
+    options = dataclasses.replace(options, data=data, settings=settings, run=run)
+    return ["train", *words_of(options)]
 
 
 def read_command(folder: Path) -> Train:
