@@ -25,6 +25,7 @@ from samt_jax import (
     VisitInfo,
     partition_blocks,
     samt_sweep,
+    scaled_features,
     trained_meta_params,
 )
 from samt_jax.loop import TrainState
@@ -58,15 +59,25 @@ def test_a_name_stands_for_one_method_in_all_files():
 
 
 def test_features_are_left_out_and_alone_once_each():
-    kept = [method.settings.get("features") for method in feature_masks()]
-    assert kept[:2] == [None, []] and len(kept) == 12
-    assert sorted(each[0] for each in kept if each and len(each) == 1) == sorted(
-        FEATURE_NAMES
-    )
-    without = [
-        set(FEATURE_NAMES) - set(each) for each in kept if each and len(each) > 1
-    ]
+    all_five, none, _, *masks = feature_masks()
+    assert "features" not in all_five.settings and none.settings["features"] == []
+    kept = [method.settings["features"] for method in masks]
+    alone = [each for each in kept if len(each) == 1]
+    assert sorted(name for (name,) in alone) == sorted(FEATURE_NAMES)
+    without = [set(FEATURE_NAMES) - set(each) for each in kept if len(each) > 1]
     assert sorted(name for (name,) in without) == sorted(FEATURE_NAMES)
+
+
+def test_constant_features_tell_nothing():
+    settings = feature_masks()[2].settings
+    features = scaled_features(settings["features"], settings["feature_scale"])
+    seen = [
+        features.present(jnp.array([mean, size**2, 3 * size, -3 * size, 80 * size]))
+        for mean, size in ((1e-6, 1e-4), (-1e-4, 1e-1))
+    ]
+    # Gradients a thousand times as large change what is seen by a fiftieth.
+    np.testing.assert_allclose(*seen, atol=0.021)
+    np.testing.assert_allclose(seen[0], [0, 1, 1, -1, 1], atol=0.03)
 
 
 @pytest.mark.parametrize("name", ["grouping", "block-size", "block-size-cnn"])
