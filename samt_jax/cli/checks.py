@@ -7,6 +7,7 @@ from typing import Any
 
 from samt_jax.bench.cells import networks
 from samt_jax.cli.options import (
+    FEATURES,
     LAST_SEED,
     TABLES,
     Bench,
@@ -25,8 +26,8 @@ from samt_jax.cli.values import UsageError
 from samt_jax.optimizers import OPTIMIZERS, check_takes
 from samt_jax.runs import check_run_folder
 
-# Settings that say what an eta model's numbers mean.
-MEANINGS = ("features", "feature_scale", "squash")
+# Settings that say what an eta model's numbers mean, with the library's defaults.
+MEANINGS = {"features": FEATURES, "feature_scale": 1e-8, "squash": "tanh"}
 
 
 def check(options: Train | Resume | Compare | Explain | Bench | Doctor) -> None:
@@ -144,22 +145,22 @@ def check_meta_params(settings: Settings) -> None:
             "folder of a run of `samt train` with SAMT that has come to its end."
         )
     config, given = read_config(folder), settings.given()
-    for name in MEANINGS:
-        was, now = config.get(name), given.get(name)
-        was = tuple(was) if isinstance(was, list) else was
-        if was != now:
+    for name, default in MEANINGS.items():
+        was, now = (_words(each.get(name, default)) for each in (config, given))
+        if sorted(was) != sorted(now):
+            flag = f"--{name.replace('_', '-')}"
             raise UsageError(
-                f"the eta models in {str(folder)!r} were trained with "
-                f"{_flag(name, was)}, and {_flag(name, now)} would have them read "
-                "or mean something else; give the same."
+                f"the eta models in {str(folder)!r} were trained with {flag} "
+                f"{' '.join(was)}, and {' '.join(now)} would have them read or mean "
+                "something else; give the same."
             )
 
 
-def _flag(name: str, value: Any) -> str:
-    flag = f"--{name.replace('_', '-')}"
-    if value is None:
-        return f"the default {flag}"
-    return " ".join([flag, *map(str, value if isinstance(value, tuple) else [value])])
+def _words(value: Any) -> list[str]:
+    """A value or several as a command line has them."""
+    return [
+        str(each) for each in (value if isinstance(value, list | tuple) else [value])
+    ]
 
 
 def check_run(run: Run, optimizers: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 import samt_jax
 from samt_jax import (
+    FEATURE_NAMES,
     load_meta_params,
     metrics,
     samt_sweep,
@@ -110,7 +111,9 @@ def source(tmp_path):
     # The last layers start at zero; these have learned something.
     learned = jax.tree.map(lambda leaf: leaf + 0.01, learned)
     save_meta_params(folder / "eta_models.npz", learned)
-    (folder / "config.json").write_text("{}")
+    # In another order, and as it is by default.
+    config = {"features": list(reversed(FEATURE_NAMES)), "feature_scale": 1e-8}
+    (folder / "config.json").write_text(json.dumps(config))
     return folder
 
 
@@ -135,8 +138,9 @@ def test_train_starts_from_the_eta_models_of_another_run(source, capsys):
 @pytest.mark.parametrize(
     ("arguments", "config", "sentence"),
     [
-        ("--squash sigmoid", {}, "with the default --squash, and --squash sigmoid"),
-        ("", {"features": ["norm", "max"]}, "were trained with --features norm max"),
+        ("--squash sigmoid", {}, "with --squash tanh, and sigmoid would have them"),
+        ("", {"features": ["norm", "max"]}, "--features norm max, and mean variance"),
+        ("--feature-scale 0", {"feature_scale": 1e-8}, "1e-08, and 0.0 would have"),
         ("--optimizer samt-r", {}, "run with the same eta_model, granularity and"),
         ("--optimizer sgd", {}, "sgd takes no setting 'meta_params', which is for"),
         ("--meta-params .", {}, "'.', which has no eta_models.npz; give the folder"),
