@@ -32,7 +32,7 @@ class Comparison(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """A claim of the paper, and the number of the experiment that it stands in."""
+    """A claim, of the paper or an answer, and the experiment that it stands in."""
 
     number: str
     words: str
@@ -84,9 +84,16 @@ def fluctuation(line: Line) -> float:
     return float(np.abs(np.diff(late)).mean()) if np.isfinite(late).all() else np.nan
 
 
+def _swing(line: Line) -> float:
+    """Mean change of a step size from visit to visit, of all blocks, in %."""
+    swings = [each for name, each in line["rates"].items() if name.endswith("swing")]
+    return 100 * float(np.mean(swings))
+
+
 # Of a run's results over epochs: the last, the first, how much they go up and down in
-# the second half, and how far the last has fallen from the best; and what it spent
-# until its problem's target (infinite: it never got there; `None`: not known).
+# the second half, and how far the last has fallen from the best; what it spent until
+# its problem's target (infinite: it never got there; `None`: not known). Of its step
+# sizes: how much they go up and down.
 QUANTITIES: dict[str, Callable[[Line], float | None]] = {
     "final": lambda line: _results(line)[-1],
     "early": lambda line: _results(line)[0],
@@ -96,6 +103,7 @@ QUANTITIES: dict[str, Callable[[Line], float | None]] = {
     "gradients": lambda line: spent(line).gradients,
     "operations": lambda line: spent(line).flops,
     "seconds": lambda line: spent(line).seconds,
+    "swing": _swing,
 }
 
 

@@ -17,16 +17,18 @@ STUDIES = Path(__file__).parent / "results" / "studies.jsonl"
 
 
 class Experiment(NamedTuple):
-    """A table or figure of the paper.
+    """A table or figure of the paper, or an open question.
 
     Attributes:
       title: What the paper calls it.
-      number: In the list of experiments, by which `claims.py` names claims.
+      number: In the list of experiments, by which claims are named.
       problems: Names of the problems.
       methods: The methods.
       minutes: What it may take on two cores.
       path: File of its lines.
       note: What a reader has to know of it.
+      quantities: What is told of it beside what was reached in the end, see
+        `claims.py`.
     """
 
     title: str
@@ -36,6 +38,7 @@ class Experiment(NamedTuple):
     minutes: int
     path: Path = STUDIES
     note: str = ""
+    quantities: tuple[str, ...] = ()
 
 
 # The settings of SAMT with the paper's direction, chosen on validation.
@@ -59,7 +62,8 @@ _RIVALS_ON_CNN = tuple(
 _GRANULARITIES = tuple(_BY_NAME[f"SAMT-{letter}"] for letter in "SERC")
 
 
-def _fixed(name: str, optimizer: str, **settings: Any) -> Method:
+def fixed(name: str, optimizer: str, **settings: Any) -> Method:
+    """SAMT with the paper's direction, and what is varied of it; nothing is tuned."""
     return Method(name, optimizer, READING | settings, is_tuned=False)
 
 
@@ -67,17 +71,17 @@ def ablations(letter: str) -> tuple[Method, ...]:
     """A constant step, either component alone, and both: S or E."""
     optimizer, name = f"samt-{letter.lower()}", f"SAMT-{letter}"
     return (
-        _fixed(f"{name}, constant", optimizer, mixing_weight=1.0, meta_batch="same"),
-        _fixed(f"{name}, left", optimizer, terms="left"),
-        _fixed(f"{name}, right", optimizer, terms="right"),
-        _fixed(f"{name}, both", optimizer),
+        fixed(f"{name}, constant", optimizer, mixing_weight=1.0, meta_batch="same"),
+        fixed(f"{name}, left", optimizer, terms="left"),
+        fixed(f"{name}, right", optimizer, terms="right"),
+        fixed(f"{name}, both", optimizer),
     )
 
 
 def squashes(letter: str) -> tuple[Method, ...]:
     """Both maps into (0, 1)."""
     return tuple(
-        _fixed(f"SAMT-{letter}, {squash}", f"samt-{letter.lower()}", squash=squash)
+        fixed(f"SAMT-{letter}, {squash}", f"samt-{letter.lower()}", squash=squash)
         for squash in ("tanh", "sigmoid")
     )
 
@@ -85,7 +89,7 @@ def squashes(letter: str) -> tuple[Method, ...]:
 def first_steps() -> tuple[Method, ...]:
     """SAMT-S and SAMT-E from every η0; the proposal's range is what it is."""
     return tuple(
-        _fixed(f"SAMT-{letter}, η0 {step:g}", f"samt-{letter.lower()}",
+        fixed(f"SAMT-{letter}, η0 {step:g}", f"samt-{letter.lower()}",
                learning_rate=step)
         for letter in "SE"
         for step in STEPS

@@ -59,6 +59,12 @@ _IMAGES = {
 _TABLES = {"bike": 40, "bike_full": 40, "pol": 40, "kegg": 20}
 # The paper's CNN at a quarter of its width: what two cores carry.
 _CNN = {"cifar10": (10, 0.6), "cifar100": (10, 0.25)}
+# The open questions, on Fashion-MNIST: a network whose gradients are small enough to be
+# features, one of three layers, and ones that grow deeper.
+_NARROW, _GROUPED = ((16,), 10, 0.85), ((100, 100), 10, 0.87)
+DEPTHS = (1, 2, 4, 8)
+_DEEP_EPOCHS, _DEEP_TARGET = 5, 0.85
+_CNN_EPOCHS = 3
 
 _PROBLEMS = (
     *(
@@ -75,6 +81,21 @@ _PROBLEMS = (
         Benchmark(f"{dataset} cnn", dataset, (), epochs, target, f"{dataset} cnn",
                   width=0.25)
         for dataset, (epochs, target) in _CNN.items()
+    ),
+    *(
+        Benchmark(f"fashion_mnist {name}", "fashion_mnist", hidden, epochs, target,
+                  f"fashion_mnist {name}")
+        for name, (hidden, epochs, target) in {
+            "16": _NARROW,
+            "100-100": _GROUPED,
+            **{f"64x{depth}": ((64,) * depth, _DEEP_EPOCHS, _DEEP_TARGET)
+               for depth in DEPTHS},
+        }.items()
+    ),
+    *(
+        Benchmark(f"{dataset} cnn, short", dataset, (), _CNN_EPOCHS, target,
+                  f"{dataset} cnn, short", width=0.25)
+        for dataset, (_, target) in _CNN.items()
     ),
 )  # fmt: skip
 PROBLEMS = {benchmark.name: benchmark for benchmark in _PROBLEMS}

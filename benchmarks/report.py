@@ -20,7 +20,9 @@ from benchmarks import (
 from benchmarks.claims import (
     CLAIMS,
     LEVEL,
+    QUANTITIES,
     STEADY,
+    Claim,
     Outcome,
     compare,
     half_ranges,
@@ -29,6 +31,7 @@ from benchmarks.claims import (
 )
 from benchmarks.experiments import EXPERIMENTS, Experiment
 from benchmarks.problems import PROBLEMS
+from benchmarks.questions import ANSWERS, QUESTIONS
 from benchmarks.theory_section import section as theory_section
 from benchmarks.trials import Line, final_lines, lines_of
 from samt_jax.plots import plot_comparison, save_figure
@@ -57,14 +60,27 @@ same seed. Three seeds find only large differences: "open" is the usual answer t
 small one.
 """
 
+_QUESTIONS = """# The open questions
+
+What the paper and its rivals leave open, tried out: SAMT with the paper's direction and
+the settings chosen on validation, and one thing about it varied; three seeds. Each row
+is a statement that could hold, decided by the rule above.
+"""
+
+# What is told of an experiment beside what was reached in the end.
+_QUANTITY_WORDS = {
+    "early": "On the test set after the first epoch, %",
+    "swing": "Mean change of a step size from one visit of its block to the next, %",
+}
+
 
 def write_report() -> None:
     """Writes the report and its pictures."""
     lines = _all_lines()
     sections = (
         _HEAD,
-        _verdicts(lines),
-        *(_experiment(name) for name in EXPERIMENTS),
+        _verdicts(CLAIMS, lines) + _steady_verdicts(lines),
+        *(_experiment(*each) for each in EXPERIMENTS.items()),
         "## Table 3 (E13)\n\n`python -m benchmarks.layerwise_rivals run`, one seed.\n\n"
         + layerwise_rivals.table(),
         abstract.quoted_accuracy(lines),
@@ -72,6 +88,9 @@ def write_report() -> None:
         f"## What the eta models answer\n\n{mixing_report.section(PICTURES)}",
         "## What the paper leaves open\n\n`python -m benchmarks.readings run`.\n\n"
         + readings_report.table(),
+        _QUESTIONS,
+        _verdicts(ANSWERS, lines),
+        *(_experiment(*each) for each in QUESTIONS.items()),
         theory_section(pictures=PICTURES),
         "## The methods, feature by feature, as in the paper's Table 1\n\n"
         + method_features.table(),
@@ -79,9 +98,8 @@ def write_report() -> None:
     REPORT.write_text("\n".join(sections))
 
 
-def _experiment(name: str) -> str:
-    """The section of an experiment: its table, and where there are rivals, costs."""
-    experiment = EXPERIMENTS[name]
+def _experiment(name: str, experiment: Experiment) -> str:
+    """The section of an experiment: its tables, and where there are rivals, costs."""
     lines = lines_of(experiment.path)
     title = f"## {experiment.title} ({experiment.number})"
     if not any(
@@ -93,6 +111,7 @@ def _experiment(name: str) -> str:
     parts = [
         f"{title}\n\n`python -m benchmarks.reproduce {name}`. {experiment.note}\n",
         experiment_table(experiment, lines),
+        *(_quantity(each, experiment, lines) for each in experiment.quantities),
         *_pictures(name, experiment, lines),
     ]
     if abstract.of_rivals(experiment):
@@ -101,6 +120,27 @@ def _experiment(name: str) -> str:
             abstract.to_targets(experiment, lines),
         ]
     return "\n".join(parts)
+
+
+def _quantity(quantity: str, experiment: Experiment, lines: Sequence[Line]) -> str:
+    """A table of a quantity of `claims.py`, of what was run."""
+    rows = [f"{_QUANTITY_WORDS[quantity]}:\n",
+            "| method | " + " | ".join(experiment.problems) + " |",
+            "| --- |" + " --- |" * len(experiment.problems)]  # fmt: skip
+    for method in experiment.methods:
+        found = [final_lines(method.name, p, lines) for p in experiment.problems]
+        cells = [_spread([QUANTITIES[quantity](run) for run in runs]) for runs in found]
+        if any(cells):
+            rows.append(f"| {method.name} | " + " | ".join(cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def _spread(values: Sequence[float] | np.ndarray, digits: int = 2) -> str:
+    """Mean and standard deviation over seeds; nothing of nothing."""
+    if not len(values):
+        return ""
+    mean = f"{np.mean(values):.{digits}f}"
+    return f"{mean} ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else mean
 
 
 def experiment_table(experiment: Experiment, lines: Sequence[Line]) -> str:
@@ -141,23 +181,27 @@ def _cell(runs: Sequence[Line], problem: str, method: str) -> str:
     metric = PROBLEMS[problem].metric
     scale, digits = (100, 2) if metric == "accuracy" else (1, 4)
     values = scale * np.array([run[f"test_{metric}"][-1] for run in runs], float)
-    cell = f"{np.mean(values):.{digits}f}"
-    if len(values) > 1:
-        cell += f" ± {np.std(values, ddof=1):.{digits}f}"
+    cell = _spread(values, digits)
     if diverged := sum(run["status"] == "diverged" for run in runs):
         cell += f" ({diverged} of {len(runs)} diverged)"
     known = paper.NUMBERS.get(problem, {}).get(rivals.IN_PAPER.get(method, method))
     return cell if known is None else f"{cell} [{known:.{digits}f}]"
 
 
-def _verdicts(lines: Sequence[Line]) -> str:
+def _verdicts(claims: Sequence[Claim], lines: Sequence[Line]) -> str:
     rows = ["| claim | | verdict | yes, open, no | largest differences |",
             "| --- | --- | --- | --- | --- |"]  # fmt: skip
-    for claim in CLAIMS:
+    for claim in claims:
         outcomes = [compare(comparison, lines) for comparison in claim.comparisons]
         cells = (claim.number, claim.words, verdict(outcomes), _counts(outcomes),
                  _largest(outcomes))  # fmt: skip
         rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _steady_verdicts(lines: Sequence[Line]) -> str:
+    """More rows of the table of the paper's claims."""
+    rows = []
     for steady in STEADY:
         found = half_ranges(steady, lines)
         ranges = "; ".join(f"{p}: ± {each:.2f}" for p, each in found.items())
@@ -248,5 +292,6 @@ def _as_metrics(runs: Sequence[Line], problem: str) -> list[Line]:
 
 
 def _all_lines() -> list[Line]:
-    paths = {experiment.path for experiment in EXPERIMENTS.values()}
+    experiments = [*EXPERIMENTS.values(), *QUESTIONS.values()]
+    paths = {experiment.path for experiment in experiments}
     return [line for path in sorted(paths) for line in lines_of(path)]

@@ -1,4 +1,4 @@
-"""The paper's tables and figures, one command each.
+"""The paper's tables and figures and its open questions, one command each.
 
     python -m benchmarks.reproduce list
     python -m benchmarks.reproduce table2
@@ -7,7 +7,7 @@
     python -m benchmarks.reproduce report
 
 What stands in the results is not run again, so that a run can be stopped and taken up.
-`--quick` tries the experiment out in minutes: two epochs of the narrowest network each,
+`--quick` tries the experiment out in minutes: two epochs of the smallest networks each,
 into a file of its own below `runs/`, and prints what came of it; nothing of it goes
 into the report, `benchmarks/REPORT.md`, which is made of the committed lines. `--time`
 trains nothing to its end: it times an epoch of each method on the first problem, in
@@ -22,17 +22,21 @@ from pathlib import Path
 
 from benchmarks.experiments import EXPERIMENTS, Experiment
 from benchmarks.problems import PROBLEMS
+from benchmarks.questions import QUESTIONS
 from benchmarks.report import REPORT, experiment_table, write_report
 from benchmarks.timing import time_methods
 from benchmarks.trials import lines_of, run_method
 
 QUICK = Path("runs") / "reproduce-quick.jsonl"
 QUICK_EPOCHS = 2
+# How the names of the larger networks end.
+LARGE = ("400", "800", "x4", "x8")
+ALL = EXPERIMENTS | QUESTIONS
 
 
 def run(name: str, *, quick: bool) -> None:
     """Makes the runs of an experiment that have no line yet, and prints its table."""
-    experiment = _small(EXPERIMENTS[name]) if quick else EXPERIMENTS[name]
+    experiment = _small(ALL[name]) if quick else ALL[name]
     problems = [PROBLEMS[problem] for problem in experiment.problems]
     if quick:
         problems = [problem._replace(epochs=QUICK_EPOCHS) for problem in problems]
@@ -55,22 +59,22 @@ def time_first(name: str, names: Sequence[str] | None) -> None:
 
 
 def _small(experiment: Experiment) -> Experiment:
-    """The narrowest network alone, and its lines in a file of their own."""
-    narrowest = [p for p in experiment.problems if not p.endswith(("400", "800"))]
-    return experiment._replace(problems=tuple(narrowest), path=QUICK)
+    """The smallest networks alone, and their lines in a file of their own."""
+    small = tuple(p for p in experiment.problems if not p.endswith(LARGE))
+    return experiment._replace(problems=small or experiment.problems[:1], path=QUICK)
 
 
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reproduce")
-    parser.add_argument("what", choices=(*EXPERIMENTS, "list", "report"))
+    parser.add_argument("what", choices=(*ALL, "list", "report"))
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--time", action="store_true")
     parser.add_argument("--methods", nargs="+", help="of those that are timed")
     options = parser.parse_args()
     if options.what == "list":
-        for name, experiment in EXPERIMENTS.items():
-            print(f"{name:14}{experiment.title:20}up to {experiment.minutes} minutes")
+        for name, experiment in ALL.items():
+            print(f"{name:16}{experiment.title:40}up to {experiment.minutes} minutes")
     elif options.what == "report":
         write_report()
         print(REPORT)

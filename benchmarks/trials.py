@@ -23,10 +23,12 @@ import numpy as np
 import optax
 
 from benchmarks.problems import PROBLEMS, Benchmark, build
+from benchmarks.transfer import meta_params_of, start_from
+from benchmarks.watched import watch
 from samt_jax.optimizers import OPTIMIZERS, make_optimizer
 from samt_jax.problem import Problem
 from samt_jax.runs import append_line, read_lines
-from samt_jax.training import EpochRecord, fit
+from samt_jax.training import EpochRecord, prepare, run
 
 TUNING_SEED = 100
 SEEDS = (0, 1, 2)
@@ -37,7 +39,7 @@ FACTORS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 FIRST_TRIALS = (2, 3, 4)
 # What a line keeps of a method's own record, epoch by epoch: learning rates and step
 # sizes, and what SAMT mixed these of.
-RATES = ("learning_rate", "step_size", "mixing_weight", "proposal")
+RATES = ("learning_rate", "step_size", "mixing_weight", "proposal", "swing")
 
 Line = dict[str, Any]
 Settings = dict[str, Any]
@@ -53,6 +55,9 @@ class Method(NamedTuple):
       rate: Middle of the learning rates to try; by default the library's default.
       is_tuned: Whether the learning rate is; otherwise `settings` are all there is.
       proposal_ratio: SAMT: the end of the proposal's range, in learning rates.
+      eta_from: SAMT: the problem whose eta models a run starts from, trained with the
+        same seed and settings, for as many epochs.
+      is_watched: SAMT: whether lines have the swings of its step sizes too.
     """
 
     name: str
@@ -61,6 +66,8 @@ class Method(NamedTuple):
     rate: float | None = None
     is_tuned: bool = True
     proposal_ratio: float | None = None
+    eta_from: str | None = None
+    is_watched: bool = False
 
     def trial(self, index: int) -> Settings:
         """The settings of a tuning trial, by its index in `FACTORS`."""
@@ -236,16 +243,20 @@ def run_seeds(
       Their lines, without the phase. Accuracies, losses, seconds and learned rates have
       one number an epoch; seconds are a run's share of those of all seeds.
     """
-    origin = machine()
-    records = list(
-        fit(
-            problem,
-            make_optimizer(method.optimizer, **settings),
-            epochs=benchmark.epochs,
-            batch_size=benchmark.batch_size,
-            seeds=seeds,
-        )
+    origin, trained = machine(), None
+    if method.eta_from:
+        source = PROBLEMS[method.eta_from]._replace(epochs=benchmark.epochs)
+        trained = meta_params_of(source, method.optimizer, settings, seeds)
+    make_algorithm = make_optimizer(method.optimizer, **settings)
+    trainer = prepare(
+        problem,
+        watch(make_algorithm) if method.is_watched else make_algorithm,
+        epochs=benchmark.epochs,
+        batch_size=benchmark.batch_size,
+        seeds=seeds,
     )
+    start = trainer.init()
+    records = list(run(trainer, start_from(start, trained) if trained else start))
     per_step = gradients_per_step(method.optimizer, settings, benchmark.num_blocks)
     metric = benchmark.metric
     common = {
@@ -253,6 +264,7 @@ def run_seeds(
         "method": method.name,
         "optimizer": method.optimizer,
         "settings": settings,
+        **({"eta_from": method.eta_from} if method.eta_from else {}),
         "epochs": len(records),
         "steps": records[-1].step,
         "gradient_evaluations": records[-1].step * per_step,
@@ -291,16 +303,18 @@ def gradients_per_step(
 
     SAMT takes two a visit, one on the training batch and one on the meta-batch; DANTE
     one for each update of a block; all others one. A block's gradient counts as one,
-    though it costs less than that of the whole network.
+    though it costs less than that of the whole network. Eta models that are frozen are
+    given a meta-batch like any.
 
     Args:
       optimizer: Its name in the library.
       settings: Its settings.
-      num_blocks: Blocks of the network.
+      num_blocks: Layers of the network, each a block where settings do not say else.
 
     Returns:
       The number.
     """
+    num_blocks = len(settings.get("blocks", range(num_blocks)))
     if optimizer.startswith("samt-"):
         return 2 * num_blocks * settings.get("inner_steps", 1)
     if optimizer == "dante":

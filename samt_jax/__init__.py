@@ -39,6 +39,7 @@ _HOME = {
     "from_optax": "base",
     "get_block": "blocks",
     "gradient_features": "features",
+    "load_meta_params": "meta_params",
     "make_optimizer": "optimizers",
     "meta_value_and_grad": "meta",
     "metrics_line": "metrics",
@@ -49,12 +50,14 @@ _HOME = {
     "samt": "samt",
     "samt_algorithm": "engine",
     "samt_sweep": "samt",
+    "save_meta_params": "meta_params",
     "scaled_features": "features",
     "spread_step_sizes": "step_size",
     "step_meta_params": "meta",
     "step_layout": "granularity",
     "step_sizes": "step_size",
     "supervised": "problem",
+    "trained_meta_params": "meta_params",
 }
 __all__ = sorted(_HOME)
 

@@ -5,10 +5,11 @@ Both doors take the same settings. Their names, order and defaults stand here al
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, ParamSpec, TypeAlias
 
 import optax
+from jaxtyping import PyTree
 
 from samt_jax.base import Key, Params, ValueFn
 from samt_jax.blocks import BlockRules, BlockTable, Order
@@ -44,6 +45,7 @@ def settings(
     terms: Terms = "both",
     direction: Direction | optax.GradientTransformation = "momentum",
     meta_optimizer: optax.GradientTransformation | None = None,
+    meta_params: Mapping[str, PyTree] | None = None,
     schedule: optax.Schedule | None = None,
     step_bounds: StepBounds | None = None,
     ball_radius: BallRadius | None = None,

@@ -42,6 +42,7 @@ _SAMT = _ANNEALED | {
     "meta_batch",
     "meta_learning_rate",
     "meta_optimizer",
+    "meta_params",
     "mixing_weight",
     "num_train",
     "order",
@@ -98,10 +99,12 @@ def make_optimizer(name: str, **settings: Any) -> MakeAlgorithm:
         nearly all; SAMT's others are those of :func:`~samt_jax.samt.samt_sweep`, and
         `meta_batch`, `meta_optimizer` (``"adam"`` or ``"sgd"``), `meta_learning_rate`
         (of it; by default `META_DISTANCE` divided by the steps of the run for Adam,
-        `META_SGD_RATE` for SGD), `feature_scale` (`log_scale` of
-        :func:`~samt_jax.features.scaled_features`; 0 for raw features), `features` (the
-        names to keep), `num_train` (batches a sweep) and `direction` (`"gradient"`,
-        `"momentum"` or `"adam"`, or an optax transformation).
+        `META_SGD_RATE` for SGD; at 0 eta models stay as they are), `feature_scale`
+        (`log_scale` of :func:`~samt_jax.features.scaled_features`; 0 for raw features),
+        `features` (the names to keep, or `"raw_gradient"`, see
+        :func:`~samt_jax.features.raw_gradient_features`), `num_train` (batches a sweep)
+        and `direction` (`"gradient"`, `"momentum"` or `"adam"`, or an optax
+        transformation).
 
     Returns:
       ``make_algorithm(loss_fn, key, num_steps) -> Algorithm``.
@@ -236,9 +239,20 @@ def _meta_optimizer(settings: dict[str, Any], num_steps: int) -> Any:
 
 
 def _features(settings: dict[str, Any]) -> Any:
-    from samt_jax.features import FEATURE_NAMES, scaled_features
+    from samt_jax.features import (
+        FEATURE_NAMES,
+        raw_gradient_features,
+        scaled_features,
+    )
 
     keep = settings.pop("features", FEATURE_NAMES)
+    if keep == "raw_gradient":
+        if "feature_scale" in settings:
+            raise ValueError(
+                f"feature_scale is {settings['feature_scale']}, which is for the five "
+                "statistics, and features is 'raw_gradient'; leave one of them out."
+            )
+        return raw_gradient_features()
     if "feature_scale" not in settings:
         return scaled_features(keep)
     scale = settings.pop("feature_scale")

@@ -75,6 +75,9 @@ def samt_sweep(  # noqa: D417 - it takes the arguments of `settings`.
         its steps stay of use.
       meta_optimizer: Trains the eta models. By default Adam at 3e-5, which suits runs
         of about 20,000 sweeps: the rate times the sweeps should be near 0.6.
+      meta_params: Weights that the eta models start from, by block, as
+        :func:`trained_meta_params` takes them out of another run; fresh ones by
+        default. With ``meta_optimizer=optax.set_to_zero()`` they stay as they are.
       schedule: A factor over sweeps for the whole step size.
       step_bounds: The interval ``(low, high)`` that step sizes are cut to, each a
         number or a schedule over sweeps: Assumption 4 of the paper's theory.

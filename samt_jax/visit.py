@@ -16,7 +16,7 @@ The scheme that the paper analyses (§4) has step sizes in an interval and proje
 candidate on a ball about the block's start: the settings `step_bounds`, `ball_radius`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -67,6 +67,7 @@ from samt_jax.meta import (
     step_evidence,
     step_meta_params,
 )
+from samt_jax.meta_params import start_from
 from samt_jax.records import VisitInfo, describe_visit, no_visit
 from samt_jax.step_size import (
     HeadSteps,
@@ -141,6 +142,7 @@ class SamtRule(NamedTuple):
     terms: Terms
     direction: optax.GradientTransformation
     meta_optimizer: optax.GradientTransformation
+    meta_params: Mapping[str, PyTree] | None
     schedule: optax.Schedule | None
     step_bounds: StepBounds | None
     ball_radius: BallRadius | None
@@ -329,7 +331,7 @@ def init_state(rule: SamtRule, params: Params) -> SamtState:
     is_key = jnp.issubdtype(seed.dtype, jax.dtypes.prng_key)
     key = seed if is_key else jax.random.key(seed)
     key, eta_key = jax.random.split(key)
-    meta, direction, info = {}, {}, {}
+    fresh, direction, info = {}, {}, {}
     num_steps = {}
     for index, block in enumerate(table.blocks):
         values = get_block(params, block)
@@ -337,12 +339,10 @@ def init_state(rule: SamtRule, params: Params) -> SamtState:
         num_steps[block.name] = layout.num_steps
         zeros = jax.tree.map(jnp.zeros_like, values)
         measured = rule.features.measure(zeros)
-        if meta_name(rule, block) not in meta:
-            meta_params = rule.eta_model(layout.num_steps).init(
+        if meta_name(rule, block) not in fresh:
+            fresh[meta_name(rule, block)] = rule.eta_model(layout.num_steps).init(
                 jax.random.fold_in(eta_key, index), rule.features.present(measured)
             )
-            opt_state = rule.meta_optimizer.init(meta_params)
-            meta[meta_name(rule, block)] = MetaState(meta_params, opt_state)
         direction[block.name] = rule.direction.init(values)
         info[block.name] = no_visit(measured)
     if rule.shared_eta_model and len(set(num_steps.values())) > 1:
@@ -350,6 +350,10 @@ def init_state(rule: SamtRule, params: Params) -> SamtState:
             f"One eta model cannot serve blocks with different numbers of step sizes, "
             f"{num_steps}; take granularity='scalar' or shared_eta_model=False."
         )
+    meta = {
+        name: MetaState(meta_params, rule.meta_optimizer.init(meta_params))
+        for name, meta_params in start_from(rule.meta_params, fresh).items()
+    }
     skipped = {name: jnp.zeros(len(CAUSES), jnp.int32) for name in table.names}
     return SamtState(
         jnp.zeros((), jnp.int32), meta, direction, skipped, info,

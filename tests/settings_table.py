@@ -38,6 +38,7 @@ ORIGINS = {
     "terms": f"{_PAPER}'s (10)",
     "direction": _TUNED,
     "meta_optimizer": f"`None` is Adam; its rate: {_TUNED}",
+    "meta_params": "fresh ones",
     "schedule": "none",
     "step_bounds": f"none; {_PAPER}'s theory alone has them",
     "ball_radius": f"none; {_PAPER}'s theory alone has it",

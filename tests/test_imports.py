@@ -11,7 +11,7 @@ import samt_jax
 
 PACKAGE = pathlib.Path(samt_jax.__file__).parent
 STAGES = {"blocks", "features", "eta", "granularity", "step_size", "meta"}
-VISIT = STAGES | {"base", "constraints", "records", "visit"}
+VISIT = STAGES | {"base", "constraints", "meta_params", "records", "visit"}
 CHAIN = {"base", "blocks", "chain"}
 CHAIN_VISIT = VISIT | {"chain", "layer_step", "chain_run"}
 
@@ -26,9 +26,10 @@ ALLOWED = {
     "granularity": {"base"},
     "step_size": {"base", "granularity"},
     "meta": {"base"},
+    "meta_params": {"base", "features", "meta"},
     "records": {"base", "step_size"},
     "constraints": {"base", "step_size"},
-    "visit": STAGES | {"base", "constraints", "records"},
+    "visit": STAGES | {"base", "constraints", "meta_params", "records"},
     "arguments": VISIT,
     "samt": VISIT | {"arguments"},
     "chain": {"base", "blocks"},

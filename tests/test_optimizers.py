@@ -204,6 +204,7 @@ def usual(start):
         {"feature_scale": 0.0},
         {"feature_scale": 1e-3},
         {"features": ("norm",)},
+        {"features": "raw_gradient"},
         {"frozen": ("only/bias",)},
         {"mixing_weight": 1.0},
         {"step_bounds": (0.0, 0.05)},
@@ -264,6 +265,12 @@ def test_unknown_name_or_setting_is_refused_at_once(name, settings, sentence):
 def test_unknown_choice_is_refused(settings):
     with pytest.raises(ValueError, match="choose one of"):
         make_optimizer("samt-s", **settings)(block_loss, jax.random.key(0), 10)
+
+
+def test_a_scale_of_features_is_not_for_the_raw_gradient():
+    make = make_optimizer("samt-s", features="raw_gradient", feature_scale=1e-3)
+    with pytest.raises(ValueError, match="leave one of them out"):
+        make(block_loss, jax.random.key(0), 10)
 
 
 def test_table_is_read_without_jax():

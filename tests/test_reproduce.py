@@ -7,6 +7,7 @@ from benchmarks import report, reproduce
 from benchmarks.claims import CLAIMS, Comparison, compare, verdict
 from benchmarks.experiments import EXPERIMENTS
 from benchmarks.problems import PROBLEMS
+from benchmarks.questions import ANSWERS, QUESTIONS
 from benchmarks.trials import Method
 from samt_jax.runs import append_line
 
@@ -129,7 +130,7 @@ def test_every_comparison_is_of_runs_that_an_experiment_makes():
 
 
 def test_experiments_are_of_known_problems_and_say_each_method_once():
-    for experiment in EXPERIMENTS.values():
+    for experiment in reproduce.ALL.values():
         assert set(experiment.problems) <= PROBLEMS.keys()
         names = [method.name for method in experiment.methods]
         assert len(set(names)) == len(names)
@@ -144,6 +145,9 @@ def test_dante_has_a_batch_for_every_update_on_every_layer():
                     assert method.settings["num_train"] == updates, problem
 
 
+TRANSFERRED = next(answer for answer in ANSWERS if answer.number == "O5")
+
+
 def test_the_report_has_verdicts_tables_pictures_and_what_is_missing(
     tmp_path, monkeypatch
 ):
@@ -156,6 +160,10 @@ def test_the_report_has_verdicts_tables_pictures_and_what_is_missing(
                  line("B", 2, 0.5, 0.1, status="diverged")):  # fmt: skip
         append_line(path, each)
     monkeypatch.setattr(report, "EXPERIMENTS", {"figure3": experiment})
+    question = QUESTIONS["transfer"]._replace(
+        problems=("mnist 100",), methods=methods, path=path
+    )
+    monkeypatch.setattr(report, "QUESTIONS", {"transfer": question})
     monkeypatch.setattr(report, "REPORT", tmp_path / "REPORT.md")
     monkeypatch.setattr(report, "PICTURES", tmp_path)
     report.write_report()
@@ -166,10 +174,15 @@ def test_the_report_has_verdicts_tables_pictures_and_what_is_missing(
     assert "| E1 | HD is not competitive | not tested here |" in text
     assert (tmp_path / "figure3-mnist-100.png").stat().st_size > 10_000
     assert "(pictures/figure3-mnist-100.png)" in text
+    questions = text[text.index("# The open questions") :]
+    assert "`python -m benchmarks.reproduce transfer`" in questions
+    assert "after the first epoch, %:\n\n| method | mnist 100 |" in questions
+    assert "| A | 50.00 ± 0.00 |" in questions
+    assert f"| O5 | {TRANSFERRED.words} | not tested here |" in questions
 
 
 def test_quick_keeps_the_narrowest_networks_and_writes_elsewhere():
-    for experiment in EXPERIMENTS.values():
+    for experiment in reproduce.ALL.values():
         small = reproduce._small(experiment)
         assert small.path == reproduce.QUICK
         assert small.problems and set(small.problems) <= set(experiment.problems)

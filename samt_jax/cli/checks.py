@@ -7,6 +7,7 @@ from typing import Any
 
 from samt_jax.bench.cells import networks
 from samt_jax.cli.options import (
+    FEATURES,
     LAST_SEED,
     TABLES,
     Bench,
@@ -20,10 +21,13 @@ from samt_jax.cli.options import (
     Settings,
     Train,
 )
-from samt_jax.cli.saved import read_command, read_ending
+from samt_jax.cli.saved import ETA_MODELS, read_command, read_config, read_ending
 from samt_jax.cli.values import UsageError
 from samt_jax.optimizers import OPTIMIZERS, check_takes
 from samt_jax.runs import check_run_folder
+
+# Settings that say what an eta model's numbers mean, with the library's defaults.
+MEANINGS = {"features": FEATURES, "feature_scale": 1e-8, "squash": "tanh"}
 
 
 def check(options: Train | Resume | Compare | Explain | Bench | Doctor) -> None:
@@ -49,6 +53,7 @@ def check(options: Train | Resume | Compare | Explain | Bench | Doctor) -> None:
         optimizer_settings(options)
     else:
         check_settings(options.optimizer, options.settings)
+    check_meta_params(options.settings)
     if not isinstance(options, Explain):
         names = options.names if isinstance(options, Compare) else (options.optimizer,)
         check_run(options.run, names)
@@ -120,6 +125,42 @@ def check_settings(optimizer: str, settings: Settings) -> None:
             check_takes(optimizer, setting)
         except ValueError as error:
             raise UsageError(str(error)) from error
+
+
+def check_meta_params(settings: Settings) -> None:
+    """Refuses a folder without trained eta models, or whose mean something else.
+
+    Args:
+      settings: What was asked for.
+
+    Raises:
+      UsageError: One sentence.
+    """
+    folder = settings.meta_params
+    if folder is None:
+        return
+    if not (folder / ETA_MODELS).is_file():
+        raise UsageError(
+            f"--meta-params is {str(folder)!r}, which has no {ETA_MODELS}; give the "
+            "folder of a run of `samt train` with SAMT that has come to its end."
+        )
+    config, given = read_config(folder), settings.given()
+    for name, default in MEANINGS.items():
+        was, now = (_words(each.get(name, default)) for each in (config, given))
+        if sorted(was) != sorted(now):
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"the eta models in {str(folder)!r} were trained with {flag} "
+                f"{' '.join(was)}, and {' '.join(now)} would have them read or mean "
+                "something else; give the same."
+            )
+
+
+def _words(value: Any) -> list[str]:
+    """A value or several as a command line has them."""
+    return [
+        str(each) for each in (value if isinstance(value, list | tuple) else [value])
+    ]
 
 
 def check_run(run: Run, optimizers: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from rich.table import Table
 from samt_jax.blocks import Block, get_block, partition_blocks, visiting_order
 from samt_jax.cli.memory import eta_model_sizes, in_units
 from samt_jax.cli.options import Explain
-from samt_jax.cli.training import Setting, set_up
+from samt_jax.cli.training import Setting, set_up, with_meta_params
 from samt_jax.cli.values import UsageError
 from samt_jax.engine import choose_engine
 from samt_jax.granularity import Granularity, step_layout
@@ -78,7 +78,8 @@ def explain(options: Explain, setting: Setting) -> dict[str, Any]:
     )
     order = given.get("order", "forward")
     visits = visiting_order(table, order) or range(len(table.blocks))
-    sizes = eta_model_sizes(problem, make_optimizer(options.optimizer, **given))
+    make_algorithm = make_optimizer(options.optimizer, **with_meta_params(given))
+    sizes = eta_model_sizes(problem, make_algorithm)
     wanted = {name: given[name] for name in ENGINE_SETTINGS if name in given}
     choice = choose_engine(problem.loss_fn, **wanted)
     return {

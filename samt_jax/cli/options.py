@@ -88,13 +88,16 @@ class Settings:
     ] = None
     """SAMT: where the meta-batch comes from."""
     meta_learning_rate: Annotated[
-        float | None, positive("--meta-learning-rate", "own")
+        float | None, nonnegative("--meta-learning-rate", "own")
     ] = None
-    """SAMT: rate at which the eta models learn; of Adam by default by the steps."""
+    """SAMT: rate at which the eta models learn, 0 to freeze them; of Adam by default by
+    the steps."""
     meta_optimizer: Annotated[
         str | None, choice("--meta-optimizer", META_OPTIMIZERS, "adam")
     ] = None
     """SAMT: what trains the eta models."""
+    meta_params: Annotated[Path | None, folder("--meta-params", "fresh")] = None
+    """SAMT: folder of a run whose trained eta models to start from."""
     proposal_max: Annotated[float | None, positive("--proposal-max", "own")] = None
     """SAMT: end of the range of the proposal."""
     mixing_weight: Annotated[float | None, share("--mixing-weight", "learned")] = None
@@ -271,6 +274,9 @@ class Settings:
         given = {name: value for name, value in pairs if value is not None}
         if len(given.get("order", ())) == 1 and given["order"][0] in ORDERS:
             given["order"] = given["order"][0]
+        if self.meta_params is not None:
+            # A run is taken up from any folder.
+            given["meta_params"] = self.meta_params.absolute()
         return given
 
 

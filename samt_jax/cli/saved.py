@@ -11,6 +11,8 @@ from samt_jax.cli.options import Train, words_of
 from samt_jax.cli.values import UsageError
 
 CONFIG, SUMMARY = "config.json", "summary.json"
+# What a run of SAMT has taught its eta models.
+ETA_MODELS = "eta_models.npz"
 # Of a run with 1,000 seeds a summary has some 300 kB.
 LONGEST = 16 * 2**20
 # How a run ended for good.
@@ -26,11 +28,15 @@ def command_of(options: Train) -> list[str]:
     Returns:
       The words; where to write to and how to print are not among them.
     """
-    data, run = options.data, options.run
+    data, settings = options.data, options.settings
     if data.data_dir is not None:
         data = dataclasses.replace(data, data_dir=data.data_dir.absolute())
-    run = dataclasses.replace(run, out=None, json=False)
-    return ["train", *words_of(dataclasses.replace(options, data=data, run=run))]
+    if settings.meta_params is not None:
+        source = settings.meta_params.absolute()
+        settings = dataclasses.replace(settings, meta_params=source)
+    run = dataclasses.replace(options.run, out=None, json=False)
+    options = dataclasses.replace(options, data=data, settings=settings, run=run)
+    return ["train", *words_of(options)]
 
 
 def read_command(folder: Path) -> Train:
@@ -68,6 +74,21 @@ def read_command(folder: Path) -> Train:
             "taken up."
         )
     return options
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What the `config.json` of a run folder says.
+
+    Args:
+      folder: A run folder.
+
+    Returns:
+      Its content.
+
+    Raises:
+      UsageError: There is none, or it is damaged.
+    """
+    return _read_json(folder / CONFIG)
 
 
 def read_ending(folder: Path) -> dict[str, Any] | None:

@@ -19,8 +19,8 @@ from samt_jax.cli.keeping import (
     take_up,
     told_to_stop,
 )
-from samt_jax.cli.options import Train, num_epochs
-from samt_jax.cli.saved import CONFIG, SUMMARY, command_of
+from samt_jax.cli.options import SAMT, Train, num_epochs
+from samt_jax.cli.saved import CONFIG, ETA_MODELS, SUMMARY, command_of
 from samt_jax.cli.tensorboard import tensorboard_log
 from samt_jax.cli.training import (
     Outcome,
@@ -34,6 +34,7 @@ from samt_jax.cli.training import (
     summarise,
 )
 from samt_jax.manifest import CheckpointError
+from samt_jax.meta_params import save_meta_params, trained_meta_params
 from samt_jax.metrics import Line
 from samt_jax.optimizers import find_optimizer
 from samt_jax.runs import append_line, locked, new_run_folder, to_json, write_json
@@ -186,6 +187,10 @@ def _result(
         summary |= summarise(setting, outcome.lines, outcome.record, seeds)
         title = f"{setting.dataset.label}, {options.optimizer}"
         draw(folder, outcome.lines, title, setting.dataset)
+        if options.optimizer in SAMT:
+            # Of the first seed: another run starts from one set of them.
+            learned = trained_meta_params(outcome.record.state, seed=0)
+            save_meta_params(folder / ETA_MODELS, learned)
     return summary | ({} if outcome.ending == "ended" else {"status": outcome.ending})
 
 

@@ -15,9 +15,11 @@ from samt_jax.cli.display import Display, compiling
 from samt_jax.cli.environment import device_label, environment
 from samt_jax.cli.memory import in_units, print_memory
 from samt_jax.cli.options import Compare, Data, Network, Train, batch_size, num_epochs
+from samt_jax.cli.saved import ETA_MODELS
 from samt_jax.cli.values import UsageError
 from samt_jax.data import Dataset, load
 from samt_jax.loop import state_sha256
+from samt_jax.meta_params import load_meta_params
 from samt_jax.metrics import Line, metrics_line
 from samt_jax.models import build_model
 from samt_jax.optimizers import find_optimizer, make_optimizer
@@ -104,8 +106,8 @@ def prepare_run(
     Raises:
       UsageError: A setting that only the network or the data could show to be wrong.
     """
-    make_algorithm = make_optimizer(optimizer, **settings)
     try:
+        make_algorithm = make_optimizer(optimizer, **with_meta_params(settings))
         # One step size an entry: its eta models may be far larger than the network.
         if optimizer == "samt-e":
             print_memory(optimizer, setting.problem, make_algorithm)
@@ -128,6 +130,24 @@ def prepare_run(
             file=sys.stderr,
         )
     return trainer
+
+
+def with_meta_params(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """An optimizer's settings as the library takes them, eta models read.
+
+    Args:
+      settings: With the folder of a run as `meta_params`, or without.
+
+    Returns:
+      The same, with weights in the place of the folder.
+
+    Raises:
+      ValueError: The file is damaged.
+    """
+    folder = settings.get("meta_params")
+    if folder is None:
+        return dict(settings)
+    return dict(settings) | {"meta_params": load_meta_params(folder / ETA_MODELS)}
 
 
 class Outcome(NamedTuple):

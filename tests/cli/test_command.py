@@ -9,11 +9,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import samt_jax
-from samt_jax import metrics
+from samt_jax import (
+    FEATURE_NAMES,
+    load_meta_params,
+    metrics,
+    samt_sweep,
+    save_meta_params,
+    trained_meta_params,
+)
 from samt_jax.cli import doctor, main, probes, training
 from samt_jax.cli.display import (
     Display,
@@ -67,7 +76,7 @@ def test_train_prints_one_object_and_leaves_a_run_folder(tmp_path, capsys):
     folder = tmp_path / "run"
     assert {path.name for path in folder.iterdir()} == {
         "config.json", "metrics.jsonl", "summary.json", "curves.png", "step_sizes.png",
-        "lock",
+        "eta_models.npz", "lock",
     }  # fmt: skip
     assert json.loads((folder / "summary.json").read_text()) == summary
     for picture in folder.glob("*.png"):
@@ -87,6 +96,65 @@ def test_train_prints_one_object_and_leaves_a_run_folder(tmp_path, capsys):
     assert (config["seeds"], config["epochs"], config["hidden"]) == (2, 3, [5])
     assert config["examples"] == {"train": 1293, "validation": 144, "test": 360}
     assert config["environment"]["versions"]["jax"]
+
+
+@pytest.fixture
+def source(tmp_path):
+    """What a run of SAMT with five hidden units leaves, as far as others need it."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    params = {
+        "Dense_0": {"kernel": jnp.ones((64, 5)), "bias": jnp.ones(5)},
+        "Dense_1": {"kernel": jnp.ones((5, 10)), "bias": jnp.ones(10)},
+    }
+    learned = trained_meta_params(samt_sweep(seed=9).init(params))
+    # The last layers start at zero; these have learned something.
+    learned = jax.tree.map(lambda leaf: leaf + 0.01, learned)
+    save_meta_params(folder / "eta_models.npz", learned)
+    # In another order, and as it is by default.
+    config = {"features": list(reversed(FEATURE_NAMES)), "feature_scale": 1e-8}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+FROM_SOURCE = ["train", "--hidden", "5", "--epochs", "1", "--meta-params", "source"]
+
+
+def test_train_starts_from_the_eta_models_of_another_run(source, capsys):
+    frozen = ["--meta-learning-rate", "0", "--out", "run", "--json"]
+    assert main([*FROM_SOURCE, *frozen]) == 0
+    learned, kept = (
+        load_meta_params(folder / "eta_models.npz") for folder in (source, Path("run"))
+    )
+    jax.tree.map(np.testing.assert_array_equal, learned, kept)
+    config = json.loads(Path("run/config.json").read_text())
+    assert config["meta_params"] == str(source)
+    # It can be taken up from any folder.
+    assert config["command"][config["command"].index("--meta-params") + 1] == str(
+        source
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "config", "sentence"),
+    [
+        ("--squash sigmoid", {}, "with --squash tanh, and sigmoid would have them"),
+        ("", {"features": ["norm", "max"]}, "--features norm max, and mean variance"),
+        ("--feature-scale 0", {"feature_scale": 1e-8}, "1e-08, and 0.0 would have"),
+        ("--optimizer samt-r", {}, "run with the same eta_model, granularity and"),
+        ("--optimizer sgd", {}, "sgd takes no setting 'meta_params', which is for"),
+        ("--meta-params .", {}, "'.', which has no eta_models.npz; give the folder"),
+    ],
+)
+def test_eta_models_that_do_not_fit_are_refused_in_one_sentence(
+    arguments, config, sentence, source, capsys
+):
+    (source / "config.json").write_text(json.dumps(config))
+    code = main([*FROM_SOURCE, *arguments.split()])
+    said = capsys.readouterr().err
+    assert (code, said.count("\n")) == (2, 1)
+    assert sentence in said
+    assert [path.name for path in Path().iterdir()] == ["source"]
 
 
 def test_train_without_json_says_it_in_a_table(tmp_path, capsys):

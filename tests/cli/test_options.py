@@ -113,6 +113,7 @@ print(json.dumps([wrong, sorted(heavy & sys.modules.keys())]))
         (["train", "--weight-decay", "-1"], "must be 0 or a positive number"),
         (["train", "--mixing-weight", "1.1"], "must be a number from 0 to 1"),
         (["train", "--step-bounds", "1", "0.1"], "with low <= high"),
+        (["train", "--meta-params", "nowhere"], "must be a folder that exists"),
         (["train", "--nesterov", "true"], "must be yes or no"),
         (["train", "--squash", "relu"], "must be one of tanh, sigmoid"),
         (["train", "--features", "mean", "mode"], "--features is 'mode'"),

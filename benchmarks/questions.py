@@ -1,0 +1,248 @@
+"""The open questions of the field as lists of runs, and as claims to be decided.
+
+Each is made by `python -m benchmarks.reproduce NAME`, of three seeds on Fashion-MNIST
+where nothing else is said. SAMT has the study's settings (`READING`), which were chosen
+on the validation split, and one thing about it is varied; nothing is tuned here. A
+problem's epochs are the budget of all methods on it (`problems.py`).
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.claims import Claim, Comparison
+from benchmarks.experiments import Experiment, fixed
+from benchmarks.problems import DEPTHS
+from benchmarks.trials import Method
+from samt_jax import FEATURE_NAMES
+
+RESULTS = Path(__file__).parent / "results" / "questions.jsonl"
+
+# What all variations are compared with: five features, a block a layer, fresh eta
+# models that learn.
+PLAIN = "SAMT-S, as it is"
+_PLAIN = fixed(PLAIN, "samt-s")
+
+
+def _scalar(words: str, **settings: Any) -> Method:
+    return fixed(f"SAMT-S, {words}", "samt-s", **settings)
+
+
+def feature_masks() -> tuple[Method, ...]:
+    """All five features, none, constant ones, each left out, and each alone.
+
+    Without any an eta model learns by the biases of its last layer alone, and slowly.
+    One whose features are as good as constant learns like any, and sees nothing: on a
+    scale this small magnitudes are all but 1, and the mean, whose sign would tell, is
+    left out.
+    """
+    without = [
+        _scalar(f"without {name}", features=[n for n in FEATURE_NAMES if n != name])
+        for name in FEATURE_NAMES
+    ]
+    alone = [_scalar(f"{name} alone", features=[name]) for name in FEATURE_NAMES]
+    signless = [name for name in FEATURE_NAMES if name != "mean"]
+    blind = _scalar("constant features", features=signless, feature_scale=1e-300)
+    return (_PLAIN, _scalar("no features", features=[]), blind, *without, *alone)
+
+
+def raw_gradients() -> tuple[Method, ...]:
+    """Five features, the same unscaled, the gradient itself: step sizes are watched."""
+    inputs: dict[str, dict[str, Any]] = {
+        "five features": {},
+        "five unscaled features": {"feature_scale": 0.0},
+        "raw gradient": {"features": "raw_gradient"},
+    }
+    return tuple(
+        _scalar(f"{words}, watched", **settings)._replace(is_watched=True)
+        for words, settings in inputs.items()
+    )
+
+
+def grouped(words: str, *groups: Iterable[str]) -> Method:
+    """Layers grouped into blocks, in forward order."""
+    names = [list(group) for group in groups]
+    return _scalar(
+        words, blocks={f"block {i}": group for i, group in enumerate(names, 1)}
+    )
+
+
+def _dense(first: int, last: int) -> list[str]:
+    return [f"Dense_{index}" for index in range(first, last)]
+
+
+def block_sizes(num_layers: int, sizes: Sequence[int]) -> tuple[Method, ...]:
+    """Blocks of so many consecutive layers of an MLP; of one layer, they are as is."""
+    return tuple(
+        grouped(
+            f"blocks of {size}",
+            *(
+                _dense(start, min(start + size, num_layers))
+                for start in range(0, num_layers, size)
+            ),
+        )
+        for size in sizes
+    )
+
+
+def transfers(source: str) -> tuple[Method, ...]:
+    """Eta models of another problem, as they are and learning on; and what they meet.
+
+    Against fresh ones that learn; fresh ones that do not, which give the constant step
+    ¼ (2 η0 + the end of the proposal's range).
+    """
+    frozen = {"meta_learning_rate": 0.0}
+    return (
+        _PLAIN,
+        _scalar("fresh and frozen", **frozen),
+        _scalar(f"from {source}, frozen", **frozen)._replace(eta_from=source),
+        _scalar(f"from {source}, learning on")._replace(eta_from=source),
+    )
+
+
+_CNN_GROUPS = (
+    grouped("{convolutions} {dense}", ["Conv_0", "Conv_1"], _dense(0, 2)),
+    grouped("one block of the CNN", ["Conv_0", "Conv_1", *_dense(0, 2)]),
+)
+_GROUPS = (
+    grouped("{W1, W2} {W3}", _dense(0, 2), _dense(2, 3)),
+    grouped("{W1} {W2, W3}", _dense(0, 1), _dense(1, 3)),
+    grouped("{W1, W2, W3}", _dense(0, 3)),
+)
+_SIZES = (3, 9)
+_CONSTANT = _scalar("always η0", mixing_weight=1.0, meta_batch="same")
+_ELEMENT = fixed("SAMT-E, as it is", "samt-e")
+
+_FMNIST = "fashion_mnist 100"
+_GROUPED, _DEEPEST = "fashion_mnist 100-100", f"fashion_mnist 64x{DEPTHS[-1]}"
+_DEEP = tuple(f"fashion_mnist 64x{depth}" for depth in DEPTHS)
+_NARROW, _CNN = "fashion_mnist 16", "cifar10 cnn, short"
+_SOURCE, _CNN_TARGET = "mnist 100", "cifar100 cnn, short"
+# Eta models that have seen this very problem: as good as a transfer can be.
+_OWN = transfers(_FMNIST)[2]
+
+QUESTIONS = {
+    "features": Experiment(
+        "Which features matter", "O1", (_FMNIST, "fashion_mnist 400"), feature_masks(),
+        50, RESULTS, "Each is left out, and each is alone. Without any, "
+        "an eta model learns slowly, by its last biases; with constant ones it learns "
+        "like any, and sees nothing.",
+    ),
+    "raw-gradient": Experiment(
+        "The raw gradient as input", "O2", (_NARROW,), raw_gradients(), 10, RESULTS,
+        "A network of 16 hidden units: the eta model has 64 weights for each entry of "
+        "the gradient.", ("swing",),
+    ),
+    "grouping": Experiment(
+        "Grouped blocks", "E17", (_GROUPED,), (_PLAIN, *_GROUPS), 15, RESULTS,
+        "784-100-100-10, with layers W1, W2 and W3.",
+    ),
+    "block-size": Experiment(
+        "Block sizes of a deep MLP", "O3", (_DEEPEST,),
+        (_PLAIN, *block_sizes(DEPTHS[-1] + 1, _SIZES)), 30, RESULTS,
+        "Eight hidden layers of 64 units; five epochs.",
+    ),
+    "block-size-cnn": Experiment(
+        "Block sizes of a CNN", "O3", (_CNN,), (_PLAIN, *_CNN_GROUPS), 60, RESULTS,
+        "The CNN at a quarter of its width, two convolutions and two dense layers; "
+        "three epochs.",
+    ),
+    "depth": Experiment(
+        "Scalar and element-wise steps by depth", "O4", _DEEP,
+        (_PLAIN, _ELEMENT, _CONSTANT), 80, RESULTS,
+        "Hidden layers of 64 units, one to eight of them; five epochs. The constant "
+        "step is η0.",
+    ),
+    "transfer": Experiment(
+        "Eta models of MNIST on Fashion-MNIST", "O5", (_FMNIST,),
+        (*transfers(_SOURCE), _OWN), 20, RESULTS,
+        "They were trained for ten epochs with the same seed; the last row has eta "
+        "models of Fashion-MNIST itself.", ("early",),
+    ),
+    "transfer-cnn": Experiment(
+        "Eta models of CIFAR-10 on CIFAR-100", "O6", (_CNN_TARGET,), transfers(_CNN),
+        60, RESULTS, "The CNN at a quarter of its width; three epochs on either.",
+        ("early",),
+    ),
+}  # fmt: skip
+
+
+def _finals(
+    problems: Sequence[str], more: Sequence[str], less: Sequence[str],
+    quantity: str = "final",
+) -> tuple[Comparison, ...]:  # fmt: skip
+    return tuple(
+        Comparison(quantity, problem, a, b)
+        for problem in problems
+        for a in more
+        for b in less
+    )
+
+
+def _names(methods: Sequence[Method]) -> list[str]:
+    return [method.name for method in methods]
+
+
+def _of_transfer(number: str, source: str, problem: str) -> tuple[Claim, ...]:
+    _, still, frozen, learning = _names(transfers(source))
+    return (
+        Claim(number, f"Eta models of {source}, learning on, start faster than fresh",
+              _finals([problem], [learning], [PLAIN], "early")),
+        Claim(number, f"Eta models of {source}, frozen, start faster than fresh",
+              _finals([problem], [frozen], [PLAIN, still], "early")),
+        Claim(number, f"Eta models of {source}, learning on, end higher than fresh",
+              _finals([problem], [learning], [PLAIN])),
+        Claim(number, f"Eta models of {source}, frozen, end higher than fresh",
+              _finals([problem], [frozen], [PLAIN, still])),
+    )  # fmt: skip
+
+
+_BLIND = _names(feature_masks())[1:3]
+_MASKED = QUESTIONS["features"].problems
+_FIVE, _UNSCALED, _RAW = _names(raw_gradients())
+
+ANSWERS: tuple[Claim, ...] = (
+    Claim("O1", "All five features are ahead of none",
+          _finals(_MASKED, [PLAIN], _BLIND[:1])),
+    Claim("O1", "What they tell is of use: all five are ahead of constants",
+          _finals(_MASKED, [PLAIN], _BLIND[1:])),
+    *(
+        Claim("O1", f"The {name} matters: without it less is reached",
+              _finals(_MASKED, [PLAIN], [f"SAMT-S, without {name}"]))
+        for name in FEATURE_NAMES
+    ),
+    *(
+        Claim("O1", f"The {name} is enough to be ahead of constant features",
+              _finals(_MASKED, [f"SAMT-S, {name} alone"], _BLIND[1:]))
+        for name in FEATURE_NAMES
+    ),
+    Claim("O2", "With the raw gradient step sizes swing more",
+          _finals([_NARROW], [_RAW], [_FIVE, _UNSCALED], "swing")),
+    Claim("O2", "With the raw gradient less is reached",
+          _finals([_NARROW], [_FIVE, _UNSCALED], [_RAW])),
+    Claim("E17", "Grouped blocks reach more than single layers",
+          _finals([_GROUPED], _names(_GROUPS), [PLAIN])),
+    Claim("E17", "Single layers reach more than grouped blocks",
+          _finals([_GROUPED], [PLAIN], _names(_GROUPS))),
+    *(
+        Claim("O3", f"Single layers reach more than blocks of {size}, nine layers",
+              _finals([_DEEPEST], [PLAIN], [f"SAMT-S, blocks of {size}"]))
+        for size in _SIZES
+    ),
+    *(
+        Claim("O3", f"CNN: single layers reach more than {method.name[8:]}",
+              _finals([_CNN], [PLAIN], [method.name]))
+        for method in _CNN_GROUPS
+    ),
+    *(
+        Claim("O4", f"{depth} hidden layers: element-wise reaches more than scalar",
+              _finals([problem], [_ELEMENT.name], [PLAIN]))
+        for depth, problem in zip(DEPTHS, _DEEP, strict=True)
+    ),
+    Claim("O4", "At every depth a learned scalar step reaches more than η0",
+          _finals(_DEEP, [PLAIN], [_CONSTANT.name])),
+    *_of_transfer("O5", _SOURCE, _FMNIST),
+    Claim("O5", "Eta models of Fashion-MNIST itself, frozen, end higher than MNIST's",
+          _finals([_FMNIST], [_OWN.name], [f"SAMT-S, from {_SOURCE}, frozen"])),
+    *_of_transfer("O6", _CNN, _CNN_TARGET),
+)  # fmt: skip
