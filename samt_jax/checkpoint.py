@@ -291,8 +291,11 @@ def _read_state(path: Path, like: list[Any]) -> list[Any]:
 @contextlib.contextmanager
 def _orbax() -> Iterator[orbax.checkpoint.PyTreeCheckpointer]:
     # Synchronous: a save has succeeded or raised when it returns.
-    # A file an array: for so few arrays the common file takes longer than it saves.
-    checkpointer = orbax.checkpoint.PyTreeCheckpointer(use_ocdbt=False)
+    # A file an array: for so few arrays the common file takes longer than it saves. So
+    # does compression: of weights it leaves nine tenths.
+    checkpointer = orbax.checkpoint.PyTreeCheckpointer(
+        use_ocdbt=False, use_compression=False
+    )
     # It also logs what it raises, with traces from its threads; we say it once.
     logger = logging.getLogger("absl")
     level = logger.level

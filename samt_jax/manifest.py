@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 # A manifest of a network with a thousand leaves has some 200 kB.
 LONGEST = 16 * 2**20

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 # In bytes; a leaf beyond it is an array of its own, which is two files to write, wait
-# for and remove: more than copying a tenth of a megabyte costs.
-SMALL = 131_072
+# for and remove: more than copying a few megabytes costs.
+SMALL = 2**22
 _TOGETHER = "small"
 
 
@@ -29,10 +29,10 @@ def pack(leaves: Sequence[Any]) -> dict[str, np.ndarray]:
 
     Example:
       >>> import numpy as np
-      >>> leaves = [np.zeros((200, 200)), np.int32(3), np.zeros((0, 2))]
+      >>> leaves = [np.zeros((1024, 1024)), np.int32(3), np.zeros((0, 2))]
       >>> packed = pack(leaves)
       >>> {name: array.shape for name, array in packed.items()}
-      {'00000': (200, 200), 'small': (4,)}
+      {'00000': (1024, 1024), 'small': (4,)}
       >>> unpack(packed, leaves)[1]
       array(3, dtype=int32)
     """

@@ -46,7 +46,7 @@ def test_every_kind_of_leaf_comes_back_to_the_bit(tmp_path):
         "count": np.int32(16_777_217),
         "flags": np.array([True, False]),
         "empty": np.zeros((0, 3), np.float32),
-        "large": np.arange(120_000, dtype=np.float32).reshape(3, 40_000)[:, ::2],
+        "large": np.arange(2_400_000, dtype=np.float32).reshape(3, 800_000)[:, ::2],
         "nothing": ((), None, optax.EmptyState()),
         "key": jax.random.key(3),
         "layer_10": jnp.ones(1),
