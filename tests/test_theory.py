@@ -6,6 +6,13 @@ import numpy as np
 import pytest
 
 from benchmarks import theory_real, theory_runs
+from benchmarks.theory_arms import ARMS, RATIO
+from benchmarks.theory_bounds import (
+    contraction,
+    error_bound,
+    safe_ratio,
+    weakest_pull,
+)
 from benchmarks.theory_problem import (
     BALL_RADIUS,
     COUPLING,
@@ -15,21 +22,17 @@ from benchmarks.theory_problem import (
     WIDTH,
     Course,
     LeastSquares,
-    contraction,
     curvatures,
     draw,
-    error_bound,
     largest_step,
     make_loss,
     mean_loss,
     optimum,
-    safe_ratio,
     start,
     terms_of,
     theory_step,
-    weakest_pull,
 )
-from benchmarks.theory_runs import ARMS, RATIO, Track, program, summarise, track
+from benchmarks.theory_runs import Track, program, summarise, track
 from benchmarks.theory_section import section, verdict
 from samt_jax.runs import append_line
 
