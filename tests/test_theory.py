@@ -191,11 +191,13 @@ def test_a_power_of_t_is_found_and_named(power, says):
     line = summarise(Track(error, *[np.ones_like(error)] * 4))
     assert line["slope"] == pytest.approx(-power, abs=0.01)
     low, high = line["slope_interval"]
-    assert low <= line["slope"] <= high
+    # Seeds that differ by a factor alone have one slope, to rounding.
+    assert low - 1e-3 <= line["slope"] <= high + 1e-3
     lows, highs = line["error_interval"]
     assert lows[-1] < line["error"][-1] < highs[-1]
     assert verdict(line) == says
-    assert "farther" in verdict(line | {"error": [3.0, 4.0]})
+    far = verdict(line | {"error": [3.0, 4.0]})
+    assert ("comes back" if power == 1 else "farther") in far
 
 
 def test_arms_have_names_of_their_own_and_share_few_programs():
