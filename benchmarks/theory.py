@@ -5,7 +5,7 @@
     python -m benchmarks.theory section
 
 `run` makes the lines of `benchmarks/results/theory.jsonl` that are not there yet, about
-ten minutes on one core: the scheme of `theory_runs.py` on the problem of
+ten minutes on one core: the arms of `theory_arms.py` on the problem of
 `theory_problem.py`. `real` asks of a network on Fashion-MNIST when Assumption 4 holds,
 see `theory_real.py`, five minutes more. `section` prints what the report says of them,
 and draws `benchmarks/pictures/theory.png`.

@@ -7,8 +7,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.theory_problem import error_bound, theory_step
-from benchmarks.theory_runs import ARMS, NUM_SEEDS, NUM_SWEEPS
+from benchmarks.theory_arms import ARMS, NUM_SWEEPS
+from benchmarks.theory_bounds import error_bound
+from benchmarks.theory_problem import theory_step
+from benchmarks.theory_runs import NUM_SEEDS
 from benchmarks.trials import Line
 from samt_jax.plots import COLOURS
 from samt_jax.plots.look import put_note, style_axes

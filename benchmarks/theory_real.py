@@ -22,7 +22,8 @@ from jax.flatten_util import ravel_pytree
 
 from benchmarks.experiments import READING
 from benchmarks.problems import PROBLEMS, build
-from benchmarks.theory_runs import RATIO, rounded
+from benchmarks.theory_arms import RATIO
+from benchmarks.theory_runs import rounded
 from benchmarks.trials import Line, lines_of, machine
 from samt_jax import get_block, make_optimizer, partition_blocks, replace_block
 from samt_jax.base import Batch, LossFn, Params, Scalar

@@ -6,24 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.theory_arms import ARMS, NUM_SWEEPS
+from benchmarks.theory_bounds import error_bound, safe_ratio, weakest_pull
 from benchmarks.theory_picture import draw, in_order, mean_of
 from benchmarks.theory_problem import (
     NUM_BLOCKS,
     SIZE,
     LeastSquares,
     curvatures,
-    error_bound,
-    safe_ratio,
     theory_step,
-    weakest_pull,
 )
-from benchmarks.theory_runs import (
-    ARMS,
-    LEARNED_SEEDS,
-    NUM_SEEDS,
-    NUM_SWEEPS,
-    RESULTS,
-)
+from benchmarks.theory_runs import LEARNED_SEEDS, NUM_SEEDS, RESULTS
 from benchmarks.trials import Line, lines_of
 from samt_jax.plots import save_figure
 

@@ -6,6 +6,13 @@ import numpy as np
 import pytest
 
 from benchmarks import theory_real, theory_runs
+from benchmarks.theory_arms import ARMS, RATIO
+from benchmarks.theory_bounds import (
+    contraction,
+    error_bound,
+    safe_ratio,
+    weakest_pull,
+)
 from benchmarks.theory_problem import (
     BALL_RADIUS,
     COUPLING,
@@ -15,21 +22,17 @@ from benchmarks.theory_problem import (
     WIDTH,
     Course,
     LeastSquares,
-    contraction,
     curvatures,
     draw,
-    error_bound,
     largest_step,
     make_loss,
     mean_loss,
     optimum,
-    safe_ratio,
     start,
     terms_of,
     theory_step,
-    weakest_pull,
 )
-from benchmarks.theory_runs import ARMS, RATIO, Track, program, summarise, track
+from benchmarks.theory_runs import Track, program, summarise, track
 from benchmarks.theory_section import section, verdict
 from samt_jax.runs import append_line
 
@@ -188,11 +191,13 @@ def test_a_power_of_t_is_found_and_named(power, says):
     line = summarise(Track(error, *[np.ones_like(error)] * 4))
     assert line["slope"] == pytest.approx(-power, abs=0.01)
     low, high = line["slope_interval"]
-    assert low <= line["slope"] <= high
+    # Seeds that differ by a factor alone have one slope, to rounding.
+    assert low - 1e-3 <= line["slope"] <= high + 1e-3
     lows, highs = line["error_interval"]
     assert lows[-1] < line["error"][-1] < highs[-1]
     assert verdict(line) == says
-    assert "farther" in verdict(line | {"error": [3.0, 4.0]})
+    far = verdict(line | {"error": [3.0, 4.0]})
+    assert ("comes back" if power == 1 else "farther") in far
 
 
 def test_arms_have_names_of_their_own_and_share_few_programs():
