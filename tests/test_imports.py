@@ -33,7 +33,7 @@ ALLOWED = {
     "arguments": VISIT,
     "samt": VISIT | {"arguments"},
     "chain": {"base", "blocks"},
-    "layer_step": CHAIN | {"features", "meta", "step_size"},
+    "layer_step": CHAIN | {"chain_run", "features", "meta", "step_size"},
     "chain_run": {"chain"},
     "chain_visit": CHAIN_VISIT,
     "equal_layers": CHAIN_VISIT | {"chain_visit"},
