@@ -76,7 +76,8 @@ def _draw_shares(axes: Axes, real: Sequence[Line]) -> None:
         axes.stairs(share, np.maximum(own[0]["stops"], 1), baseline=None,
                     color=COLOURS[index], label=f"{method}, {block}")  # fmt: skip
     style_axes(axes, "sweep", "visits within 2/(λ + μ) of the block, %")
-    axes.set(xscale="log", title="Fashion-MNIST, 784-100-10")
+    count = len({line["seed"] for line in real})
+    axes.set(xscale="log", title=f"Fashion-MNIST, 784-100-10, {count} seeds")
 
 
 def in_order(arms: Mapping[str, Line], group: str) -> list[tuple[str, Line]]:
