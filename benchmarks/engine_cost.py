@@ -4,8 +4,8 @@
     python -m benchmarks.engine_cost
 
 Every number is in units of an epoch of `optax.adam` on the same network, measured in
-turns with it: the median over rounds, and the smallest and the largest round. PyTorch's
-stand in units of PyTorch's Adam too. Where a cell has several lines the last counts.
+turns with it: the median over rounds and its quartiles. PyTorch's stand in those units
+too. Where a cell has several lines the last counts.
 """
 
 import pathlib
@@ -76,7 +76,8 @@ def _ratio(line: Line | None) -> str:
     if line is None:
         return ""
     rounds = line["adam_epochs_by_round"]
-    return f"{statistics.median(rounds):.2f} ({min(rounds):.2f} to {max(rounds):.2f})"
+    low, median, high = statistics.quantiles(rounds, n=4)
+    return f"{median:.2f} ({low:.2f} to {high:.2f})"
 
 
 def _name(method: tuple) -> str:
