@@ -47,6 +47,9 @@ def samt_sweep(  # noqa: D417 - it takes the arguments of `settings`.
     (loss on the training batch) and `meta_value_fn` (loss on the meta-batch), functions
     of the whole parameter tree. Either may be a sequence with one function a visit.
 
+    A visit in which something is not finite changes nothing and ends the sweep: it and
+    those after it are counted in `SamtState.skipped`.
+
     Args:
       learning_rate: η0, or a schedule over sweeps.
       granularity: Shape of the step sizes, see :func:`step_layout`.

@@ -98,7 +98,8 @@ class SamtState(NamedTuple):
       meta: Each block's eta model and its optimizer, changed at each of its visits; one
         entry `"shared"` where all blocks share one.
       direction: State of the direction's transformation, changed at each visit.
-      skipped: Visits that were skipped, by cause, shape ``(len(CAUSES),)``.
+      skipped: Visits that were skipped, by cause, shape ``(len(CAUSES),)``: of
+        :func:`samt_sweep`, all after the first of a sweep that was.
       info: What the last visit saw and did.
       key: Key data for random orders; never changes.
       start: The blocks before the first visit, the centers of their balls; `None`
