@@ -17,8 +17,8 @@ from samt_jax.constraints import BallRadius, StepBounds
 from samt_jax.eta import EtaModel
 from samt_jax.features import Features
 from samt_jax.granularity import Granularity
+from samt_jax.rule import Direction, SamtRule, complete_rule
 from samt_jax.step_size import Squash, Terms
-from samt_jax.visit import Direction, SamtRule, complete_rule
 
 # One function, or one for each visit of a sweep where visits have batches of their own.
 ValueFns = ValueFn | Sequence[ValueFn]

@@ -45,7 +45,8 @@ from samt_jax.chain_run import Rows, Run, backward, forward, pull_back, take
 from samt_jax.chain_visit import LayerVisit, Rerun, by_path, visit_layer
 from samt_jax.equal_layers import equal_stretch, visit_stretch
 from samt_jax.layer_step import is_per_output, prefers_gram
-from samt_jax.visit import MOMENTUM, SamtRule, SamtState, init_state, rule_layout
+from samt_jax.rule import MOMENTUM, SamtRule, rule_layout
+from samt_jax.visit import SamtState, init_state
 
 # Meta-batches that are a slice of the training batch: every how many-th example.
 SLICES = {"same": 1, "strided": 2}

@@ -25,20 +25,16 @@ from samt_jax.layer_step import (
     shift,
 )
 from samt_jax.meta import block_updates, keep_if
-from samt_jax.step_size import spread_step_sizes
-from samt_jax.visit import (
+from samt_jax.rule import (
     GRADIENT,
     MOMENTUM,
     MOMENTUM_DECAY,
-    Proposed,
     SamtRule,
-    SamtState,
-    Visited,
-    commit_visit,
     meta_name,
-    propose,
     rule_layout,
 )
+from samt_jax.step_size import spread_step_sizes
+from samt_jax.visit import Proposed, SamtState, Visited, commit_visit, propose
 
 
 class Rerun(NamedTuple):

@@ -11,8 +11,8 @@ from typing import Any, Literal, NamedTuple
 from samt_jax.base import Algorithm, BatchSpec, LossFn, MetaBatch, from_optax
 from samt_jax.chain import Chain
 from samt_jax.chain_sweep import samt_chain
+from samt_jax.rule import SamtRule, complete_rule
 from samt_jax.samt import samt_sweep
-from samt_jax.visit import SamtRule, complete_rule
 
 Engine = Literal["auto", "chain", "general"]
 

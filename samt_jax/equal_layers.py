@@ -17,7 +17,8 @@ from samt_jax.blocks import Block
 from samt_jax.chain import Chain, Layer, LayerValues
 from samt_jax.chain_run import Rows, Run, backward, forward, pull_back, take
 from samt_jax.chain_visit import LayerVisit, Rerun, visit_layer
-from samt_jax.visit import GRADIENT, SamtRule, SamtState
+from samt_jax.rule import GRADIENT, SamtRule
+from samt_jax.visit import SamtState
 
 # Fewer equal layers compile in a moment, and run faster unrolled.
 FEWEST_EQUAL = 6

@@ -26,14 +26,8 @@ from samt_jax.blocks import (
     replace_block,
     visiting_order,
 )
-from samt_jax.visit import (
-    SamtRule,
-    SamtState,
-    block_table,
-    init_state,
-    no_update,
-    visit_block,
-)
+from samt_jax.rule import SamtRule, block_table
+from samt_jax.visit import SamtState, init_state, no_update, visit_block
 
 
 @takes(settings)

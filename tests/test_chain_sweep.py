@@ -23,7 +23,7 @@ from samt_jax import (
     scaled_features,
 )
 from samt_jax.chain_run import Run
-from samt_jax.visit import complete_rule
+from samt_jax.rule import complete_rule
 
 # With 9 examples 40 -> 50 takes the Gram path, 50 -> 3 the product.
 NUM_EXAMPLES, NUM_BATCHES = 9, 21

@@ -11,7 +11,7 @@ import samt_jax
 
 PACKAGE = pathlib.Path(samt_jax.__file__).parent
 STAGES = {"blocks", "features", "eta", "granularity", "step_size", "meta"}
-VISIT = STAGES | {"base", "constraints", "meta_params", "records", "visit"}
+VISIT = STAGES | {"base", "constraints", "meta_params", "records", "rule", "visit"}
 CHAIN = {"base", "blocks", "chain"}
 CHAIN_VISIT = VISIT | {"chain", "layer_step", "chain_run"}
 
@@ -29,7 +29,8 @@ ALLOWED = {
     "meta_params": {"base", "features", "meta"},
     "records": {"base", "step_size"},
     "constraints": {"base", "step_size"},
-    "visit": STAGES | {"base", "constraints", "meta_params", "records"},
+    "rule": STAGES | {"base", "constraints"},
+    "visit": STAGES | {"base", "constraints", "meta_params", "records", "rule"},
     "arguments": VISIT,
     "samt": VISIT | {"arguments"},
     "chain": {"base", "blocks"},
@@ -49,6 +50,7 @@ SAMT = {
     "samt",
     "arguments",
     "records",
+    "rule",
     "visit",
     "chain",
     "layer_step",
@@ -95,7 +97,7 @@ def within(folder):
 
 
 def test_the_reader_sees_imports():
-    assert {"base", "blocks", "eta", "features", "meta"} <= ours(FILES["visit"])
+    assert {"base", "blocks", "meta", "rule", "step_size"} <= ours(FILES["visit"])
     assert {"jax", "optax"} <= theirs(FILES["visit"])
     assert {"samt", "baselines", "cli", "data"} <= FILES.keys()
 
