@@ -14,6 +14,7 @@ from benchmarks import costs, paper, rivals
 from benchmarks.claims import fluctuation
 from benchmarks.experiments import EXPERIMENTS, Experiment
 from benchmarks.problems import PROBLEMS
+from benchmarks.tables import mean_and_sd
 from benchmarks.trials import Line, final_lines
 
 QUOTED_ON = "mnist 400"
@@ -132,10 +133,7 @@ def fluctuations(experiment: Experiment, lines: Sequence[Line]) -> str:
 def _fluctuation(runs: Sequence[Line]) -> str:
     values = [fluctuation(run) for run in runs]
     finite = [value for value in values if np.isfinite(value)]
-    words = [mean_and_sd(finite, 3)] if finite else []
-    if len(finite) < len(values):
-        words.append(f"({len(values) - len(finite)} of {len(values)} diverged)")
-    return " ".join(words)
+    return mean_and_sd(finite, of=len(values), digits=3)
 
 
 def cnn_epoch() -> str:
@@ -187,14 +185,6 @@ def _beside_adam(
 def of_rivals(experiment: Experiment) -> bool:
     """Whether an experiment compares SAMT with its rivals."""
     return experiment.path == rivals.RESULTS
-
-
-def mean_and_sd(values: Sequence[float], digits: int = 2) -> str:
-    """Mean ± standard deviation; of one value the value."""
-    words = f"{np.mean(values):.{digits}f}"
-    if len(values) > 1:
-        words += f" ± {np.std(values, ddof=1):.{digits}f}"
-    return words
 
 
 def _at_best_epoch(run: Line) -> float:

@@ -15,6 +15,7 @@ import numpy as np
 
 from benchmarks.claims import decide
 from benchmarks.open_settings import NAMES, READINGS, Reading
+from benchmarks.tables import mean_and_sd
 from benchmarks.trials import Line, Settings, is_of, lines_of, validation_score
 
 RESULTS = Path(__file__).parent / "results" / "readings.jsonl"
@@ -141,11 +142,7 @@ def _accuracy(reading: Reading, problem: str, lines: Sequence[Line]) -> str:
         return ""
     finished = [run for run in runs if run["status"] == "finished"]
     scores = [100 * validation_score(run) for run in finished]
-    words = [f"{np.mean(scores):.2f}"] if scores else []
-    if len(scores) > 1:
-        words.append(f"± {np.std(scores, ddof=1):.2f}")
-    if len(finished) < len(runs):
-        words.append(f"({len(runs) - len(finished)} of {len(runs)} diverged)")
+    words = [mean_and_sd(scores, of=len(runs))]
     ahead = differences(reading, problem, lines)
     if reading.against != reading.name and len(ahead) > 1:
         mean, error, says = decide(ahead)

@@ -32,6 +32,7 @@ from benchmarks.claims import (
 from benchmarks.experiments import EXPERIMENTS, Experiment
 from benchmarks.problems import PROBLEMS
 from benchmarks.questions import ANSWERS, QUESTIONS
+from benchmarks.tables import mean_and_sd
 from benchmarks.theory_section import section as theory_section
 from benchmarks.trials import Line, final_lines, lines_of
 from samt_jax.plots import plot_comparison, save_figure
@@ -129,18 +130,11 @@ def _quantity(quantity: str, experiment: Experiment, lines: Sequence[Line]) -> s
             "| --- |" + " --- |" * len(experiment.problems)]  # fmt: skip
     for method in experiment.methods:
         found = [final_lines(method.name, p, lines) for p in experiment.problems]
-        cells = [_spread([QUANTITIES[quantity](run) for run in runs]) for runs in found]
+        measured = [[QUANTITIES[quantity](run) for run in runs] for runs in found]
+        cells = [mean_and_sd(values) for values in measured]
         if any(cells):
             rows.append(f"| {method.name} | " + " | ".join(cells) + " |")
     return "\n".join(rows) + "\n"
-
-
-def _spread(values: Sequence[float] | np.ndarray, digits: int = 2) -> str:
-    """Mean and standard deviation over seeds; nothing of nothing."""
-    if not len(values):
-        return ""
-    mean = f"{np.mean(values):.{digits}f}"
-    return f"{mean} ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else mean
 
 
 def experiment_table(experiment: Experiment, lines: Sequence[Line]) -> str:
@@ -181,7 +175,7 @@ def _cell(runs: Sequence[Line], problem: str, method: str) -> str:
     metric = PROBLEMS[problem].metric
     scale, digits = (100, 2) if metric == "accuracy" else (1, 4)
     values = scale * np.array([run[f"test_{metric}"][-1] for run in runs], float)
-    cell = _spread(values, digits)
+    cell = mean_and_sd(values, digits=digits)
     if diverged := sum(run["status"] == "diverged" for run in runs):
         cell += f" ({diverged} of {len(runs)} diverged)"
     known = paper.NUMBERS.get(problem, {}).get(rivals.IN_PAPER.get(method, method))

@@ -173,11 +173,8 @@ def shift(step: LayerStep, heads: tuple[HeadSteps, ...], pushed: Pushed) -> Arra
     hidden = pushed.hidden
     if pushed.push is not None:
         size = heads[0].step_size
-        size = (
-            size
-            if size.ndim == 0
-            else size.reshape((1,) * (hidden[0].ndim - 1) + (-1,))
-        )
+        if size.ndim:
+            size = size.reshape((1,) * (hidden[0].ndim - 1) + (-1,))
         return size * pushed.push
     summands = _outer_products(step, heads)
     if summands is not None and _takes_gram(step, len(summands)):

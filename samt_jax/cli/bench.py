@@ -80,8 +80,10 @@ def run(options: Bench) -> int:
         print(to_json({"environment": about} | found))
     else:
         _print(cells)
-        told = [guards_sentence(line) for line in safety]
-        print("\n".join(told + ([checkpoint_sentence(saved)] if saved else [])))
+        for line in safety:
+            print(guards_sentence(line))
+        if saved is not None:
+            print(checkpoint_sentence(saved))
     return 0
 
 
