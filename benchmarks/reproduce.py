@@ -3,6 +3,7 @@
     python -m benchmarks.reproduce list
     python -m benchmarks.reproduce table2
     python -m benchmarks.reproduce table2 --quick
+    python -m benchmarks.reproduce table2 --problems "fashion_mnist 100"
     python -m benchmarks.reproduce figure5 --time [--methods ...]
     python -m benchmarks.reproduce report
 
@@ -34,9 +35,13 @@ LARGE = ("400", "800", "x4", "x8")
 ALL = EXPERIMENTS | QUESTIONS
 
 
-def run(name: str, *, quick: bool) -> None:
+def run(name: str, *, quick: bool, only: Sequence[str] | None = None) -> None:
     """Makes the runs of an experiment that have no line yet, and prints its table."""
-    experiment = _small(ALL[name]) if quick else ALL[name]
+    experiment = ALL[name]
+    if only is not None:
+        experiment = _restricted(experiment, only)
+    if quick:
+        experiment = _small(experiment)
     problems = [PROBLEMS[problem] for problem in experiment.problems]
     if quick:
         problems = [problem._replace(epochs=QUICK_EPOCHS) for problem in problems]
@@ -58,6 +63,16 @@ def time_first(name: str, names: Sequence[str] | None) -> None:
     time_methods(methods, PROBLEMS[experiment.problems[0]], experiment.path)
 
 
+def _restricted(experiment: Experiment, only: Sequence[str]) -> Experiment:
+    """The problems that are asked for alone."""
+    if unknown := [name for name in only if name not in experiment.problems]:
+        raise SystemExit(
+            f"{experiment.title} has no problem {', '.join(map(repr, unknown))}; "
+            f"it has {', '.join(map(repr, experiment.problems))}."
+        )
+    return experiment._replace(problems=tuple(only))
+
+
 def _small(experiment: Experiment) -> Experiment:
     """The smallest networks alone, and their lines in a file of their own."""
     small = tuple(p for p in experiment.problems if not p.endswith(LARGE))
@@ -69,6 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reproduce")
     parser.add_argument("what", choices=(*ALL, "list", "report"))
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--problems", nargs="+", help="of the experiment's alone")
     parser.add_argument("--time", action="store_true")
     parser.add_argument("--methods", nargs="+", help="of those that are timed")
     options = parser.parse_args()
@@ -81,7 +97,7 @@ def main() -> None:
     elif options.time:
         time_first(options.what, options.methods)
     else:
-        run(options.what, quick=options.quick)
+        run(options.what, quick=options.quick, only=options.problems)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree, UInt32
 
-from samt_jax.base import Algorithm, Batch, Key, LossFn, Params, Scalar, State, StepInfo
+from samt_jax.base import (
+    Algorithm,
+    Batch,
+    Batches,
+    Key,
+    LossFn,
+    Params,
+    Scalar,
+    State,
+    StepInfo,
+)
 from samt_jax.data_order import StepIndices, gather_batches
 from samt_jax.problem import ModelState, Problem
 
@@ -121,7 +131,9 @@ def init_state(
         problem.loss_fn, jax.random.fold_in(key, _MAKE), num_steps
     )
     algorithm_state = algorithm.init(
-        params, gather_batches(train, indices), jax.random.fold_in(key, _ALGORITHM)
+        params,
+        _batches_of(algorithm, train, indices),
+        jax.random.fold_in(key, _ALGORITHM),
     )
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -260,7 +272,7 @@ def _make_step(
     step_key = jax.random.fold_in(key, _STEPS)
 
     def step(state: TrainState, indices: StepIndices) -> tuple[TrainState, StepInfo]:
-        batches = gather_batches(train, indices)
+        batches = _batches_of(algorithm, train, indices)
         params, algorithm_state, info = algorithm.step(
             state.params,
             state.algorithm_state,
@@ -276,6 +288,14 @@ def _make_step(
         ), info
 
     return step
+
+
+def _batches_of(algorithm: Algorithm, train: Batch, indices: StepIndices) -> Batches:
+    """What a step is given."""
+    if algorithm.batch_spec.full_batch:
+        # The whole set in its own order: no copy, and the same array for every seed.
+        return Batches(train, None)
+    return gather_batches(train, indices)
 
 
 def _no_steps(info: StepInfo) -> Totals:

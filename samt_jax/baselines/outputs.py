@@ -285,11 +285,12 @@ def _newton_step(problem: _Softmax, newton: _Newton) -> _Newton:
     trial = z - newton.step_size[None] * direction
     value, probabilities = _value_and_probabilities(problem, trial)
     slack = 8 * rounding * (1 + jnp.abs(newton.value))
-    falls = value <= newton.value - _ARMIJO * newton.step_size * slope + slack
+    decrease = newton.step_size * slope
+    falls = value <= newton.value - _ARMIJO * decrease + slack
     size = 1 + weight * jnp.max(jnp.abs(z - problem.center), axis=0)
     is_done = jnp.max(jnp.abs(gradient), axis=0) <= 32 * rounding * size
-    # What is not finite, or has halved its step thirty times, will not get better.
-    is_done |= ~jnp.isfinite(slope) | (newton.step_size < 1e-9)
+    # What is not finite will not get better, nor what falls by less than rounding.
+    is_done |= ~jnp.isfinite(slope) | (~falls & (decrease <= slack))
     moves = falls & ~is_done
     return _Newton(
         jnp.where(moves[None], trial, z),
@@ -302,11 +303,11 @@ def _newton_step(problem: _Softmax, newton: _Newton) -> _Newton:
 
 
 def _value_and_probabilities(problem: _Softmax, outputs: Array) -> tuple[Array, Array]:
-    largest = jnp.max(outputs, axis=0)
-    exponentials = jnp.exp(outputs - largest[None])
+    # Outputs relative to the largest, and to the center: what cancels is left out.
+    relative = outputs - jnp.max(outputs, axis=0)[None]
+    exponentials = jnp.exp(relative)
     total = jnp.sum(exponentials, axis=0)
-    pull = problem.multiplier * outputs
-    pull += problem.weight / 2 * (outputs - problem.center) ** 2
-    pull -= problem.codes * outputs
-    value = largest + jnp.log(total) + jnp.sum(pull, axis=0)
+    distance = outputs - problem.center
+    pull = (problem.multiplier + problem.weight / 2 * distance) * distance
+    value = jnp.log(total) + jnp.sum(pull - problem.codes * relative, axis=0)
     return value, exponentials / total[None]
