@@ -31,6 +31,7 @@ FRESH = {"num_train": 10}
 
 # The paper's direction; SAMT's own default is momentum.
 PLAIN = {"direction": "gradient"}
+ALONG_ADAM = {"direction": "adam"}
 
 METHODS = (
     Method("SGD", "sgd"),
@@ -62,7 +63,12 @@ METHODS = (
     Method("Adam, cosine", "adam", {"schedule": "cosine"}),
     Method("SAMT-R", "samt-r", proposal_ratio=3.0),
     Method("SAMT-C", "samt-c", proposal_ratio=3.0),
-)
+    Method("SAMT-S, cosine", "samt-s", {"schedule": "cosine"}, proposal_ratio=3.0),
+    Method("SAMT-E, cosine", "samt-e", {"schedule": "cosine"}, proposal_ratio=3.0),
+    Method("SAMT-S, Adam", "samt-s", ALONG_ADAM, rate=1e-3, proposal_ratio=2.0),
+    Method("SAMT-S, Adam, cosine", "samt-s", ALONG_ADAM | {"schedule": "cosine"},
+           rate=1e-3, proposal_ratio=2.0),
+)  # fmt: skip
 
 # Hypergradient descent by (α_0, κ): without κ, which is SGD; with the default κ of its
 # authors' library; as its authors ran it (the third); with ten times their κ; and from
