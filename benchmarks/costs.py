@@ -41,6 +41,8 @@ CELLS = {
     "SAMT-S, gradient": cells.Method("SAMT-S", "next", "chain"),
     "SAMT-E, gradient": cells.Method("SAMT-E", "next", "chain"),
     "SAMT-S": cells.Method("SAMT-S", "next", "chain", "momentum"),
+    # A schedule is one more factor of a number.
+    "SAMT-S, cosine": cells.Method("SAMT-S", "next", "chain", "momentum"),
 }
 
 
