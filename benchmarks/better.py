@@ -1,4 +1,4 @@
-"""Better than the paper: one configuration of SAMT against all its rivals, cell by cell.
+"""Better than the paper: one configuration of SAMT against its rivals, cell by cell.
 
 A cell is a data set and a width. Of the candidates (`experiments.CANDIDATES`) the one
 with the best mean *validation* accuracy over the cells is chosen, once for all of them;
@@ -127,14 +127,10 @@ def _against_all(chosen: Method, problem: str, lines: Sequence[Line]) -> str:
     return ", ".join(str(says.count(word)) for word in ("yes", "open", "no"))
 
 
-def _seconds_to_best_of_sgd(
-    chosen: Method, problem: str, lines: Sequence[Line]
-) -> str:
+def _seconds_to_best_of_sgd(chosen: Method, problem: str, lines: Sequence[Line]) -> str:
     sgd = final_lines("SGD", problem, lines)
     target = float(np.mean([max(run["validation_accuracy"]) for run in sgd]))
-    found = [
-        _seconds_to(target, name, problem, lines) for name in (chosen.name, "SGD")
-    ]
+    found = [_seconds_to(target, name, problem, lines) for name in (chosen.name, "SGD")]
     return "" if None in found else f"{found[0]} ({found[1]})"
 
 
@@ -156,4 +152,3 @@ def _seconds_to(
         return "never"
     note = "" if len(seconds) == len(runs) else f", {len(seconds)} of {len(runs)}"
     return f"{np.mean(seconds):.1f}{note}"
-

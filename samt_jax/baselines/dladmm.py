@@ -20,6 +20,7 @@ Reference: Wang, Yu, Chen, Zhao, "ADMM for efficient deep learning with global
 convergence", KDD 2019, arXiv 1905.13611; and its authors' code.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
@@ -44,7 +45,7 @@ from samt_jax.baselines.layerwise import (
     with_layer,
     write_layers,
 )
-from samt_jax.baselines.moves import inputs_move, kernel_move
+from samt_jax.baselines.moves import inputs_move, kernel_move, kernel_moves
 from samt_jax.baselines.outputs import output_minimiser
 
 Schedule = Literal["constant", "every_100", "on_rise"]
@@ -66,6 +67,7 @@ class DladmmState(NamedTuple):
       curvature: θ_0 and τ_0, from which backtracking starts.
       last_value: The network's loss before the last step.
       num_rises: How many times in a row it has risen.
+      gram: ``a_0ᵀ a_0``.
       count: Iterations so far.
     """
 
@@ -77,6 +79,7 @@ class DladmmState(NamedTuple):
     curvature: Scalar
     last_value: Scalar
     num_rises: Int[Array, ""]
+    gram: Float[Array, "d d"]
     count: Int[Array, ""]  # type: ignore[assignment]  # Hides `tuple.count`.
 
 
@@ -87,6 +90,7 @@ class Subproblem(NamedTuple):
       network: The network.
       minimise_outputs: What minimises over z_L.
       inputs: a_0.
+      gram: ``a_0ᵀ a_0``.
       targets: As the loss takes them.
       penalty: ν.
       output_penalty: ρ.
@@ -96,6 +100,7 @@ class Subproblem(NamedTuple):
     network: Network
     minimise_outputs: Callable[..., Array]
     inputs: Float[Array, "n d"]
+    gram: Float[Array, "d d"]
     targets: Array
     penalty: Scalar
     output_penalty: Scalar
@@ -186,7 +191,9 @@ def dladmm(
             activations,
             jnp.zeros_like(preactivations[-1]),
             *(jnp.asarray(number, passed.inputs.dtype) for number in numbers),
-            *(jnp.zeros((), jnp.int32) for _ in range(2)),
+            num_rises=jnp.zeros((), jnp.int32),
+            gram=passed.inputs.T @ passed.inputs,
+            count=jnp.zeros((), jnp.int32),
         )
 
     def step_fn(
@@ -221,6 +228,7 @@ def begin(
         network,
         minimise_outputs,
         passed.inputs,
+        state.gram,
         passed.targets,
         state.penalty,
         state.output_penalty,
@@ -243,9 +251,14 @@ def sweep(problem: Subproblem, variables: Variables) -> Iterator[tuple[str, Vari
             yield f"a{i + 1}", (variables := _move_activations(problem, variables, i))
         yield f"z{i + 1}", (variables := _fit_preactivations(problem, variables, i))
         yield f"b{i + 1}", (variables := _fit_bias(problem, variables, i))
-        yield f"W{i + 1}", (variables := _move_kernel(problem, variables, i))
+        if i:
+            yield f"W{i + 1}", (variables := _move_kernel(problem, variables, i))
+    # Where the sweep turns, the first kernel moves twice in a row.
+    for moved in _move_first_kernel_twice(problem, variables):
+        yield "W1", (variables := moved)
     for i in range(last + 1):
-        yield f"W{i + 1}", (variables := _move_kernel(problem, variables, i))
+        if i:
+            yield f"W{i + 1}", (variables := _move_kernel(problem, variables, i))
         yield f"b{i + 1}", (variables := _fit_bias(problem, variables, i))
         yield f"z{i + 1}", (variables := _fit_preactivations(problem, variables, i))
         if i < last:
@@ -288,13 +301,32 @@ def _move_kernel(problem: Subproblem, variables: Variables, i: int) -> Variables
     layer = variables.layers[i]
     move = kernel_move(
         layer.kernel,
-        variables.activations[i - 1] if i else problem.inputs,
+        variables.activations[i - 1],
         _residual(problem, variables, i),
         _weight(problem, variables, i),
         problem.curvature,
     )
     layer = layer._replace(kernel=layer.kernel + move.change)
     return with_layer(variables, i, layer, variables.products[i] + move.product_change)
+
+
+def _move_first_kernel_twice(
+    problem: Subproblem, variables: Variables
+) -> Iterator[Variables]:
+    layer, inputs, weight = (
+        variables.layers[0],
+        problem.inputs,
+        _weight(problem, variables, 0),
+    )
+    gradient = weight * (inputs.T @ _residual(problem, variables, 0))
+    moves = kernel_moves(
+        layer.kernel, gradient, inputs, problem.gram, weight, problem.curvature
+    )
+    for move in itertools.islice(moves, 2):
+        moved = layer._replace(kernel=layer.kernel + move.change)
+        yield with_layer(
+            variables, 0, moved, variables.products[0] + move.product_change
+        )
 
 
 def _fit_bias(problem: Subproblem, variables: Variables, i: int) -> Variables:

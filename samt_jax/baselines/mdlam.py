@@ -44,7 +44,7 @@ from samt_jax.baselines.layerwise import (
     with_layer,
     write_layers,
 )
-from samt_jax.baselines.moves import kernel_move, projected_move
+from samt_jax.baselines.moves import gram_curvature, kernel_move, projected_move
 from samt_jax.baselines.outputs import output_minimiser
 
 
@@ -58,6 +58,7 @@ class MdlamState(NamedTuple):
       last_activations: a_1 to a_{L-1} before it; none where nothing is accelerated.
       tolerance: ε of the next iteration.
       momentum: s_k of Nesterov's sequence, from 1.
+      gram: ``a_0ᵀ a_0``.
     """
 
     preactivations: tuple[Float[Array, "n _"], ...]
@@ -66,6 +67,7 @@ class MdlamState(NamedTuple):
     last_activations: tuple[Float[Array, "n _"], ...]
     tolerance: Scalar
     momentum: Scalar
+    gram: Float[Array, "d d"]
 
 
 class Rule(NamedTuple):
@@ -81,10 +83,11 @@ class Rule(NamedTuple):
 
 
 class Subproblem(NamedTuple):
-    """What is fixed while the variables move: data, ε and ω."""
+    """What is fixed while the variables move: data, their Gram matrix, ε and ω."""
 
     rule: Rule
     inputs: Float[Array, "n d"]
+    gram: Float[Array, "d d"]
     targets: Array
     tolerance: Scalar
     extrapolation: Scalar
@@ -213,6 +216,7 @@ def start_state(rule: Rule, passed: Pass, tolerance: float) -> MdlamState:
         last_activations if rule.accelerate else (),
         jnp.asarray(tolerance, dtype),
         jnp.ones((), dtype),
+        passed.inputs.T @ passed.inputs,
     )
 
 
@@ -220,7 +224,7 @@ def begin(rule: Rule, state: MdlamState, passed: Pass) -> tuple[Subproblem, Vari
     """What is fixed in an iteration, and what it starts from."""
     extrapolation = (state.momentum - 1) / _next_momentum(state.momentum)
     problem = Subproblem(
-        rule, passed.inputs, passed.targets, state.tolerance, extrapolation
+        rule, passed.inputs, state.gram, passed.targets, state.tolerance, extrapolation
     )
     return problem, Variables(
         passed.layers,
@@ -248,6 +252,7 @@ def end(
         before.activations if accelerate else (),
         jnp.maximum(state.tolerance / 2, min_tolerance),
         _next_momentum(state.momentum),
+        state.gram,
     )
 
 
@@ -259,7 +264,11 @@ def sweep(problem: Subproblem, variables: Variables) -> Iterator[tuple[str, Vari
     """One iteration, block by block: a name and the variables after each update."""
     last = len(variables.layers) - 1
     for i in range(last + 1):
-        yield f"W{i + 1}", (variables := _move_kernel(problem, variables, i))
+        if i:
+            variables = _move_kernel(problem, variables, i)
+        else:
+            variables = _move_first_kernel(problem, variables)
+        yield f"W{i + 1}", variables
         if not (problem.rule.freeze_second_bias and 1 == i < last):
             residual = variables.products[i] - variables.preactivations[i]
             variables = with_fitted_bias(variables, i, residual)
@@ -296,10 +305,10 @@ def describe(problem: Subproblem, variables: Variables, passed: Pass) -> Layerwi
 
 
 class _Trial(NamedTuple):
-    """A block after a step on it, what its layer makes of it, and its terms of F."""
+    """A block after a step on it, its image under a linear map, and its terms of F."""
 
     block: Array
-    product: Float[Array, "n o"]
+    image: Array
     value: Scalar
 
 
@@ -307,31 +316,76 @@ def _safeguarded(
     step: Callable[[Array, Array], _Trial],
     value: Callable[[Array, Array], Scalar],
     block: Array,
-    last_block: Array,
-    product: Array,
-    product_of: Callable[[Array], Array],
+    image: Array,
+    image_of: Callable[[Array], Array],
     problem: Subproblem,
-) -> tuple[Array, Array]:
-    """A block and its product after a step from the extrapolated point, or from here.
+    last_blocks: tuple[Array, ...],
+    i: int,
+) -> _Trial:
+    """A step on a block from the extrapolated point, or from here.
 
-    The second is taken where the first would raise F.
+    The second is taken where the first would raise F. The image of a block is what
+    steps and values are worked out from: mostly, what the layer makes of it.
     """
-    change = block - last_block
+    if not problem.rule.accelerate:
+        return step(block, image)
+    change = block - last_blocks[i]
     extrapolation = problem.extrapolation
     ahead = step(
-        block + extrapolation * change, product + extrapolation * product_of(change)
+        block + extrapolation * change, image + extrapolation * image_of(change)
     )
-    kept = jax.lax.cond(
-        ahead.value <= value(block, product),
+    return jax.lax.cond(
+        ahead.value <= value(block, image),
         lambda: ahead,
-        lambda: step(block, product),
+        lambda: step(block, image),
     )
-    return kept.block, kept.product
+
+
+def _move_first_kernel(problem: Subproblem, variables: Variables) -> Variables:
+    """As :func:`_move_kernel`, but with two passes over the examples instead of six.
+
+    Of the data the Gram matrix is known, so that everything follows from ``P(W) =
+    ρ a_0ᵀ (a_0 W + b - z)``, which is the image of W here.
+    """
+    rule, layer = problem.rule, variables.layers[0]
+    inputs, before = problem.inputs, layer.kernel
+    pulled = rule.penalty * (
+        inputs.T @ (variables.products[0] - variables.preactivations[0])
+    )
+
+    def image_of(change: Array) -> Array:
+        return rule.penalty * (problem.gram @ change)
+
+    def value(kernel: Array, image: Array) -> Scalar:
+        # What F has more than at the kernel before, whose image is `pulled`.
+        change = kernel - before
+        middle = (pulled + image) / 2 + rule.weight_decay * (kernel + before) / 2
+        return jnp.sum(middle * change)
+
+    def step(kernel: Array, image: Array) -> _Trial:
+        gradient = image + rule.weight_decay * kernel
+        curvature, found = gram_curvature(
+            gradient,
+            problem.gram,
+            rule.penalty,
+            jnp.ones((), kernel.dtype),
+            decay=rule.weight_decay,
+            max_doublings=rule.max_doublings,
+        )
+        moved = jnp.where(found, kernel - gradient / curvature, before)
+        image = pulled + image_of(moved - before)
+        return _Trial(moved, image, value(moved, image))
+
+    kernel, *_ = _safeguarded(
+        step, value, before, pulled, image_of, problem, variables.last_kernels, 0
+    )
+    product = variables.products[0] + inputs @ (kernel - before)
+    return with_layer(variables, 0, layer._replace(kernel=kernel), product)
 
 
 def _move_kernel(problem: Subproblem, variables: Variables, i: int) -> Variables:
     rule, layer = problem.rule, variables.layers[i]
-    inputs = variables.activations[i - 1] if i else problem.inputs
+    inputs = variables.activations[i - 1]
     z = variables.preactivations[i]
 
     def value(kernel: Array, product: Array) -> Scalar:
@@ -355,18 +409,16 @@ def _move_kernel(problem: Subproblem, variables: Variables, i: int) -> Variables
         )
         return _Trial(moved, product, value(moved, product))
 
-    if rule.accelerate:
-        kernel, product = _safeguarded(
-            step,
-            value,
-            layer.kernel,
-            variables.last_kernels[i],
-            variables.products[i],
-            lambda change: inputs @ change,
-            problem,
-        )
-    else:
-        kernel, product, _ = step(layer.kernel, variables.products[i])
+    kernel, product, _ = _safeguarded(
+        step,
+        value,
+        layer.kernel,
+        variables.products[i],
+        lambda change: inputs @ change,
+        problem,
+        variables.last_kernels,
+        i,
+    )
     return with_layer(variables, i, layer._replace(kernel=kernel), product)
 
 
@@ -417,18 +469,16 @@ def _move_activations(problem: Subproblem, variables: Variables, i: int) -> Vari
         )
         return _Trial(moved, product, value(moved, product))
 
-    if rule.accelerate:
-        moved, product = _safeguarded(
-            step,
-            value,
-            activations,
-            variables.last_activations[i],
-            variables.products[i + 1],
-            lambda change: change @ kernel,
-            problem,
-        )
-    else:
-        moved, product, _ = step(activations, variables.products[i + 1])
+    moved, product, _ = _safeguarded(
+        step,
+        value,
+        activations,
+        variables.products[i + 1],
+        lambda change: change @ kernel,
+        problem,
+        variables.last_activations,
+        i,
+    )
     return variables._replace(
         activations=put(variables.activations, i, moved),
         products=put(variables.products, i + 1, product),

@@ -5,6 +5,7 @@ gradient step on ``‖a W - t‖²``, whose size is found by doubling a curvatur
 the step, of size 1/θ, is below the quadratic model with that curvature.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
@@ -96,6 +97,68 @@ def kernel_move(
     return _move(gradient, product, curved, squares, start, max_doublings)
 
 
+def kernel_moves(
+    kernel: Float[Array, "i o"],
+    gradient: Float[Array, "i o"],
+    inputs: Float[Array, "n i"],
+    gram: Float[Array, "i i"],
+    weight: Scalar | float,
+    start: Scalar,
+) -> Iterator[Move]:
+    """Steps in a row on a kernel, as those of :func:`kernel_move` without decay.
+
+    Where the inputs are the data themselves, their Gram matrix is known, and neither a
+    step's size nor the gradient after it takes a pass over the examples. A product
+    takes one, but it is only worked out (by a compiled program) for the move that is
+    the last.
+
+    Args:
+      kernel: W.
+      gradient: ``weight inputsᵀ (inputs W - t)``.
+      inputs: The layer's inputs.
+      gram: ``inputsᵀ inputs``.
+      weight: Of the squares.
+      start: θ_0 of the backtracking.
+
+    Yields:
+      What all steps up to this one add to the kernel and to the product.
+    """
+    change = jnp.zeros_like(kernel)
+    while True:
+        curvature, found = gram_curvature(gradient, gram, weight, start)
+        step = jnp.where(found, -gradient / curvature, 0)
+        change += step
+        yield Move(change, inputs @ change, curvature, found)
+        gradient += weight * (gram @ step)
+
+
+def gram_curvature(
+    gradient: Float[Array, "i o"],
+    gram: Float[Array, "i i"],
+    weight: Scalar | float,
+    start: Scalar,
+    *,
+    decay: float = 0.0,
+    max_doublings: int | None = None,
+) -> tuple[Scalar, Bool[Array, ""]]:
+    """The curvature of a :func:`kernel_move`, by the inputs' Gram matrix.
+
+    Args:
+      gradient: Of the kernel.
+      gram: ``inputsᵀ inputs``.
+      weight: Of the squares.
+      start: θ_0 of the backtracking.
+      decay: Of the kernel.
+      max_doublings: After how many the step is given up.
+
+    Returns:
+      The curvature, and whether it was found.
+    """
+    squares = jnp.sum(gradient**2)
+    curved = weight * jnp.sum(gradient * (gram @ gradient)) + decay * squares
+    return backtracked_curvature(_quotient(curved, squares), start, max_doublings)
+
+
 def inputs_move(
     kernel: Float[Array, "i o"],
     residual: Float[Array, "n o"],
@@ -183,8 +246,7 @@ def _move(
     start: Scalar,
     max_doublings: int | None,
 ) -> Move:
-    # At a stationary point any step is none, and 0/0 must not be NaN.
-    quotient = curved / jnp.where(squares == 0, 1, squares)
+    quotient = _quotient(curved, squares)
     curvature, found = backtracked_curvature(quotient, start, max_doublings)
     step_size = jnp.where(found, -1 / curvature, 0)
     # A gradient that is not finite would make NaN of a step of no length.
@@ -194,3 +256,8 @@ def _move(
         curvature,
         found,
     )
+
+
+def _quotient(curved: Scalar, squares: Scalar) -> Scalar:
+    # At a stationary point any step is none, and 0/0 must not be NaN.
+    return curved / jnp.where(squares == 0, 1, squares)

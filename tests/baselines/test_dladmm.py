@@ -42,7 +42,14 @@ def random_problem(output, slope, penalty, output_penalty):
     multiplier = 0.3 * draw(NUM_EXAMPLES, 2)
     targets = jnp.arange(NUM_EXAMPLES) % 2 if output is SOFTMAX else draw(30, 2)
     problem = Subproblem(
-        net, output.minimise, inputs, targets, penalty, output_penalty, jnp.array(0.01)
+        net,
+        output.minimise,
+        inputs,
+        inputs.T @ inputs,
+        targets,
+        penalty,
+        output_penalty,
+        jnp.array(0.01),
     )
     products = tuple(map(affine, layers, (inputs, *activations)))
     return problem, Variables(layers, z, activations, multiplier, products)

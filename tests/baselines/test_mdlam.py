@@ -65,7 +65,7 @@ def trail(accelerate, penalty, slope, tolerance=TOLERANCE):
         @jax.jit
         @jax.value_and_grad
         def value_and_grad(variables):
-            problem = Subproblem(rule, passed.inputs, passed.targets, 0.0, 0.0)
+            problem = Subproblem(rule, passed.inputs, None, passed.targets, 0.0, 0.0)
             return objective_of(problem, variables)
 
         state, at, variables = start_state(rule, passed, tolerance), passed, []

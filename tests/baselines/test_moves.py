@@ -1,13 +1,17 @@
 """Backtracking without trials ends where trials end."""
 
+import itertools
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from samt_jax.baselines.moves import (
     backtracked_curvature,
+    gram_curvature,
     inputs_move,
     kernel_move,
+    kernel_moves,
     projected_move,
 )
 
@@ -98,6 +102,41 @@ def test_a_projected_move_stays_in_its_box_and_below_the_model(factors):
         move.change**2
     )
     np.testing.assert_allclose(move.product_change, move.change @ kernel, atol=1e-12)
+
+
+@pytest.mark.parametrize("start", [1e-3, 1e4])
+def test_moves_in_a_row_by_the_gram_matrix_are_single_moves(factors, start):
+    inputs, kernel, target = factors
+    gradient = WEIGHT * inputs.T @ (inputs @ kernel - target)
+    moves = kernel_moves(
+        kernel, gradient, inputs, inputs.T @ inputs, WEIGHT, jnp.array(start)
+    )
+    for move in itertools.islice(moves, 3):
+        single = kernel_move(
+            kernel, inputs, inputs @ kernel - target, WEIGHT, jnp.array(start)
+        )
+        kernel += single.change
+        assert move.curvature == single.curvature
+        np.testing.assert_allclose(factors[1] + move.change, kernel, atol=1e-12)
+        np.testing.assert_allclose(
+            move.product_change, inputs @ move.change, atol=1e-12
+        )
+
+
+@pytest.mark.parametrize("max_doublings", [None, 2])
+def test_curvature_by_the_gram_matrix_is_that_of_the_move(factors, max_doublings):
+    inputs, kernel, target = factors
+    residual, start = inputs @ kernel - target, jnp.array(0.1)
+    move = kernel_move(
+        kernel, inputs, residual, WEIGHT, start,
+        decay=DECAY, max_doublings=max_doublings,
+    )  # fmt: skip
+    curvature, found = gram_curvature(
+        WEIGHT * inputs.T @ residual + DECAY * kernel, inputs.T @ inputs, WEIGHT,
+        start, decay=DECAY, max_doublings=max_doublings,
+    )  # fmt: skip
+    assert curvature == move.curvature
+    assert found == move.found == (max_doublings is None)
 
 
 def test_too_many_doublings_are_given_up(factors):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from samt_jax.baselines import SOFTMAX, SQUARED_ERROR
+from samt_jax.baselines import SOFTMAX, SQUARED_ERROR, outputs
 from samt_jax.baselines.outputs import minimise_by_fista, output_minimiser
 
 NUM_EXAMPLES, CLASSES = 12, 4
@@ -63,6 +63,17 @@ def test_newton_in_float32_reaches_rounding(problem):
         value = objective(SOFTMAX, center, weight, multiplier, labels)
         assert z.dtype == jnp.float32
         assert jnp.max(jnp.abs(jax.grad(value)(z))) < 2e-5
+
+
+def test_newton_is_not_kept_by_outputs_that_have_grown_large(monkeypatch):
+    # What cancels in their objective once made it halve its steps to nothing.
+    rng = np.random.default_rng(0)
+    z = jnp.array(10 * rng.normal(size=(2000, 10)), jnp.float32)
+    labels = jnp.array(rng.integers(0, 10, 2000))
+    arguments = (z, 1e-3, jnp.zeros_like(z), labels, z + 1)
+    exact = outputs.minimise_softmax(*arguments)
+    monkeypatch.setattr(outputs, "MAX_NEWTON_STEPS", 40)
+    np.testing.assert_array_equal(outputs.minimise_softmax(*arguments), exact)
 
 
 def test_newton_leaves_an_example_that_is_not_finite_and_solves_the_others(problem):
