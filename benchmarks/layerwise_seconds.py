@@ -34,10 +34,10 @@ def minimise_outputs(center: Any, weight: float, u: Any, codes: Any, z: Any) -> 
     """Damped Newton steps on softmax cross-entropy plus the quadratic, by examples."""
 
     def value(z: Any) -> Any:
-        largest = z.max(axis=1)
-        total = np.exp(z - largest[:, None]).sum(axis=1)
-        pull = (u - codes) * z + weight / 2 * (z - center) ** 2
-        return largest + np.log(total) + pull.sum(axis=1)
+        relative, distance = z - z.max(axis=1, keepdims=True), z - center
+        total = np.exp(relative).sum(axis=1)
+        pull = (u + weight / 2 * distance) * distance - codes * relative
+        return np.log(total) + pull.sum(axis=1)
 
     step = np.ones(len(z), np.float32)
     for _ in range(100):

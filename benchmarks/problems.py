@@ -74,6 +74,11 @@ _PROBLEMS = (
         for width in WIDTHS
     ),
     *(
+        Benchmark(f"{dataset} 400, 50 epochs", dataset, (400,), 50, _IMAGES[dataset][1],
+                  f"{dataset} {TUNED_WIDTH}")
+        for dataset in ("fashion_mnist", "mnist")
+    ),
+    *(
         Benchmark(f"{dataset} 100", dataset, (100,), epochs, 0.0, f"{dataset} 100")
         for dataset, epochs in _TABLES.items()
     ),
