@@ -47,8 +47,8 @@ READING = {"direction": "gradient", "learning_rate": 0.2, "proposal_max": 0.5}
 BETTER = "better"
 REDUCED = "KMNIST: the reduced set, an eighth of the images."
 _LONG = (
-    "The settings are those of ten epochs, tuned in five. The paper, one run of unknown "
-    "length, has "
+    "The settings are those of ten epochs, tuned in five. The paper, in one run of "
+    "unknown length, has "
 )
 STEPS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
