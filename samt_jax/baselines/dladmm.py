@@ -20,6 +20,7 @@ Reference: Wang, Yu, Chen, Zhao, "ADMM for efficient deep learning with global
 convergence", KDD 2019, arXiv 1905.13611; and its authors' code.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
@@ -185,12 +186,15 @@ def dladmm(
         del key
         passed = pass_forward(network, params, batches)
         preactivations, activations = start_variables(network, passed)
-        numbers = (penalty, output_penalty, curvature, jnp.inf)
+        number = functools.partial(jnp.asarray, dtype=passed.inputs.dtype)
         return DladmmState(
-            preactivations,
-            activations,
-            jnp.zeros_like(preactivations[-1]),
-            *(jnp.asarray(number, passed.inputs.dtype) for number in numbers),
+            preactivations=preactivations,
+            activations=activations,
+            multiplier=jnp.zeros_like(preactivations[-1]),
+            penalty=number(penalty),
+            output_penalty=number(output_penalty),
+            curvature=number(curvature),
+            last_value=number(jnp.inf),
             num_rises=jnp.zeros((), jnp.int32),
             gram=passed.inputs.T @ passed.inputs,
             count=jnp.zeros((), jnp.int32),

@@ -83,6 +83,26 @@ def test_no_line_but_the_multipliers_raises_the_lagrangian(case):
     assert values[5] < values[0] - 1e-3
 
 
+MOVED = {
+    "p": lambda v: v.inputs,
+    "W": lambda v: [layer.kernel for layer in v.layers],
+    "b": lambda v: [layer.bias for layer in v.layers],
+    "z": lambda v: v.preactivations,
+    "q": lambda v: v.outputs,
+    "u": lambda v: v.multipliers,
+}
+
+
+@of_cases
+def test_a_line_moves_every_layer_of_what_it_is_named_after_and_nothing_else(case):
+    _, names, variables, _, _ = trail(*case)
+    for i, name in enumerate(names[1:7], start=1):
+        for other, parts in MOVED.items():
+            pairs = zip(parts(variables[i]), parts(variables[i - 1]), strict=True)
+            stays = [np.array_equal(now, before) for now, before in pairs]
+            assert not any(stays) if other == name else all(stays), (name, other)
+
+
 @of_cases
 def test_biases_outputs_and_each_layers_outputs_are_optimal(case):
     _, names, _, pairs, _ = trail(*case)
