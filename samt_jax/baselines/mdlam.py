@@ -28,6 +28,7 @@ from jaxtyping import Array, Float
 
 from samt_jax.base import Algorithm, Batches, Key, Params, Scalar, StepInfo
 from samt_jax.baselines.activations import activate, clip_preactivations
+from samt_jax.baselines.kernel_terms import KernelTerms, kernel_terms
 from samt_jax.baselines.layerwise import (
     FULL_BATCH,
     DenseLayer,
@@ -44,7 +45,7 @@ from samt_jax.baselines.layerwise import (
     with_layer,
     write_layers,
 )
-from samt_jax.baselines.moves import gram_curvature, kernel_move, projected_move
+from samt_jax.baselines.moves import projected_move
 from samt_jax.baselines.outputs import output_minimiser
 
 
@@ -264,11 +265,7 @@ def sweep(problem: Subproblem, variables: Variables) -> Iterator[tuple[str, Vari
     """One iteration, block by block: a name and the variables after each update."""
     last = len(variables.layers) - 1
     for i in range(last + 1):
-        if i:
-            variables = _move_kernel(problem, variables, i)
-        else:
-            variables = _move_first_kernel(problem, variables)
-        yield f"W{i + 1}", variables
+        yield f"W{i + 1}", (variables := _move_kernel(problem, variables, i))
         if not (problem.rule.freeze_second_bias and 1 == i < last):
             residual = variables.products[i] - variables.preactivations[i]
             variables = with_fitted_bias(variables, i, residual)
@@ -304,7 +301,7 @@ def describe(problem: Subproblem, variables: Variables, passed: Pass) -> Layerwi
     )
 
 
-class _Trial(NamedTuple):
+class Trial(NamedTuple):
     """A block after a step on it, its image under a linear map, and its terms of F."""
 
     block: Array
@@ -312,8 +309,23 @@ class _Trial(NamedTuple):
     value: Scalar
 
 
+def terms_of_kernel(problem: Subproblem, variables: Variables, i: int) -> KernelTerms:
+    """F as a function of the kernel of layer i, from 0."""
+    rule = problem.rule
+    return kernel_terms(
+        variables.layers[i].kernel,
+        variables.activations[i - 1] if i else problem.inputs,
+        variables.products[i],
+        variables.preactivations[i],
+        rule.penalty,
+        decay=rule.weight_decay,
+        max_doublings=rule.max_doublings,
+        gram=None if i else problem.gram,
+    )
+
+
 def _safeguarded(
-    step: Callable[[Array, Array], _Trial],
+    step: Callable[[Array, Array], Trial],
     value: Callable[[Array, Array], Scalar],
     block: Array,
     image: Array,
@@ -321,11 +333,10 @@ def _safeguarded(
     problem: Subproblem,
     last_blocks: tuple[Array, ...],
     i: int,
-) -> _Trial:
+) -> Trial:
     """A step on a block from the extrapolated point, or from here.
 
-    The second is taken where the first would raise F. The image of a block is what
-    steps and values are worked out from: mostly, what the layer makes of it.
+    The second is taken where the first would raise F.
     """
     if not problem.rule.accelerate:
         return step(block, image)
@@ -341,85 +352,28 @@ def _safeguarded(
     )
 
 
-def _move_first_kernel(problem: Subproblem, variables: Variables) -> Variables:
-    """As :func:`_move_kernel`, but with two passes over the examples instead of six.
-
-    Of the data the Gram matrix is known, so that everything follows from ``P(W) =
-    ρ a_0ᵀ (a_0 W + b - z)``, which is the image of W here.
-    """
-    rule, layer = problem.rule, variables.layers[0]
-    inputs, before = problem.inputs, layer.kernel
-    pulled = rule.penalty * (
-        inputs.T @ (variables.products[0] - variables.preactivations[0])
-    )
-
-    def image_of(change: Array) -> Array:
-        return rule.penalty * (problem.gram @ change)
-
-    def value(kernel: Array, image: Array) -> Scalar:
-        # What F has more than at the kernel before, whose image is `pulled`.
-        change = kernel - before
-        middle = (pulled + image) / 2 + rule.weight_decay * (kernel + before) / 2
-        return jnp.sum(middle * change)
-
-    def step(kernel: Array, image: Array) -> _Trial:
-        gradient = image + rule.weight_decay * kernel
-        curvature, found = gram_curvature(
-            gradient,
-            problem.gram,
-            rule.penalty,
-            jnp.ones((), kernel.dtype),
-            decay=rule.weight_decay,
-            max_doublings=rule.max_doublings,
-        )
-        moved = jnp.where(found, kernel - gradient / curvature, before)
-        image = pulled + image_of(moved - before)
-        return _Trial(moved, image, value(moved, image))
-
-    kernel, *_ = _safeguarded(
-        step, value, before, pulled, image_of, problem, variables.last_kernels, 0
-    )
-    product = variables.products[0] + inputs @ (kernel - before)
-    return with_layer(variables, 0, layer._replace(kernel=kernel), product)
-
-
 def _move_kernel(problem: Subproblem, variables: Variables, i: int) -> Variables:
-    rule, layer = problem.rule, variables.layers[i]
-    inputs = variables.activations[i - 1]
-    z = variables.preactivations[i]
+    layer, terms = variables.layers[i], terms_of_kernel(problem, variables, i)
 
-    def value(kernel: Array, product: Array) -> Scalar:
-        squares = rule.penalty / 2 * jnp.sum((product - z) ** 2)
-        return squares + rule.weight_decay / 2 * jnp.sum(kernel**2)
-
-    def step(kernel: Array, product: Array) -> _Trial:
-        move = kernel_move(
-            kernel,
-            inputs,
-            product - z,
-            rule.penalty,
-            jnp.ones((), z.dtype),
-            decay=rule.weight_decay,
-            max_doublings=rule.max_doublings,
-        )
+    def step(kernel: Array, image: Array) -> Trial:
+        move = terms.move(kernel, image)
         # Given up, it is the block before that stays, not the point ahead of it.
         moved = jnp.where(move.found, kernel + move.change, layer.kernel)
-        product = jnp.where(
-            move.found, product + move.product_change, variables.products[i]
-        )
-        return _Trial(moved, product, value(moved, product))
+        image = jnp.where(move.found, image + move.product_change, terms.image)
+        return Trial(moved, image, terms.value(moved, image))
 
-    kernel, product, _ = _safeguarded(
+    kernel, image, _ = _safeguarded(
         step,
-        value,
+        terms.value,
         layer.kernel,
-        variables.products[i],
-        lambda change: inputs @ change,
+        terms.image,
+        terms.image_of,
         problem,
         variables.last_kernels,
         i,
     )
-    return with_layer(variables, i, layer._replace(kernel=kernel), product)
+    layer = layer._replace(kernel=kernel)
+    return with_layer(variables, i, layer, terms.product(kernel, image))
 
 
 def _fit_preactivations(problem: Subproblem, variables: Variables, i: int) -> Variables:
@@ -452,7 +406,7 @@ def _move_activations(problem: Subproblem, variables: Variables, i: int) -> Vari
         del activations
         return rule.penalty / 2 * jnp.sum((product - z) ** 2)
 
-    def step(start: Array, product: Array) -> _Trial:
+    def step(start: Array, product: Array) -> Trial:
         move = projected_move(
             kernel,
             start,
@@ -467,7 +421,7 @@ def _move_activations(problem: Subproblem, variables: Variables, i: int) -> Vari
         product = jnp.where(
             move.found, product + move.product_change, variables.products[i + 1]
         )
-        return _Trial(moved, product, value(moved, product))
+        return Trial(moved, product, value(moved, product))
 
     moved, product, _ = _safeguarded(
         step,

@@ -41,13 +41,15 @@ from samt_jax.baselines.mdlam import (
     MdlamState,
     Rule,
     Subproblem,
+    Trial,
     Variables,
     begin,
     describe,
     end,
     start_state,
+    terms_of_kernel,
 )
-from samt_jax.baselines.moves import kernel_move, projected_move
+from samt_jax.baselines.moves import projected_move
 from samt_jax.baselines.outputs import output_minimiser
 
 Inertia: TypeAlias = float | Callable[[Int[Array, ""]], Scalar]
@@ -200,17 +202,9 @@ def sweep(
             yield f"a{i + 1}", variables
 
 
-class _Trial(NamedTuple):
-    """A block after a step, what its layer makes of it, and its terms of F."""
-
-    block: Array
-    product: Float[Array, "n o"]
-    value: Scalar
-
-
 def _without_rise(
-    step: Callable[[Inertias], _Trial], value: Scalar, inertias: Inertias
-) -> _Trial:
+    step: Callable[[Inertias], Trial], value: Scalar, inertias: Inertias
+) -> Trial:
     """The step with its inertias, or without where they would raise a value."""
     trial = step(inertias)
     if not inertias.monotone:
@@ -226,34 +220,21 @@ def _without_rise(
 def _move_kernel(
     problem: Subproblem, inertias: Inertias, variables: Variables, i: int
 ) -> Variables:
-    rule, layer, product = problem.rule, variables.layers[i], variables.products[i]
-    inputs = variables.activations[i - 1] if i else problem.inputs
-    z, kernel = variables.preactivations[i], layer.kernel
-    change = kernel - variables.last_kernels[i]
-    push = inputs @ change
+    layer, terms = variables.layers[i], terms_of_kernel(problem, variables, i)
+    kernel, change = layer.kernel, layer.kernel - variables.last_kernels[i]
+    push = terms.image_of(change)
 
-    def value(kernel: Array, product: Array) -> Scalar:
-        squares = rule.penalty / 2 * jnp.sum((product - z) ** 2)
-        return squares + rule.weight_decay / 2 * jnp.sum(kernel**2)
-
-    def step(p: Inertias) -> _Trial:
-        move = kernel_move(
-            kernel + p.gradient * change,
-            inputs,
-            product + p.gradient * push - z,
-            rule.penalty,
-            jnp.ones((), z.dtype),
-            decay=rule.weight_decay,
-            max_doublings=rule.max_doublings,
-        )
+    def step(p: Inertias) -> Trial:
+        move = terms.move(kernel + p.gradient * change, terms.image + p.gradient * push)
         moved = jnp.where(move.found, p.start * change + move.change, 0)
         pushed = jnp.where(move.found, p.start * push + move.product_change, 0)
         new = kernel + (1 + p.beyond) * moved
-        new_product = product + (1 + p.beyond) * pushed
-        return _Trial(new, new_product, value(new, new_product))
+        image = terms.image + (1 + p.beyond) * pushed
+        return Trial(new, image, terms.value(new, image))
 
-    trial = _without_rise(step, value(kernel, product), inertias)
-    return with_layer(variables, i, layer._replace(kernel=trial.block), trial.product)
+    trial = _without_rise(step, terms.value(kernel, terms.image), inertias)
+    layer = layer._replace(kernel=trial.block)
+    return with_layer(variables, i, layer, terms.product(trial.block, trial.image))
 
 
 def _fit_preactivations(
@@ -308,7 +289,7 @@ def _move_activations(
     middle = activate(variables.preactivations[i], rule.network.negative_slope)
     lower, upper = middle - problem.tolerance, middle + problem.tolerance
 
-    def step(p: Inertias) -> _Trial:
+    def step(p: Inertias) -> Trial:
         residual = product + p.gradient * push - z
         move = projected_move(
             kernel,
@@ -328,13 +309,13 @@ def _move_activations(
         new = jnp.where(move.found, new, old)
         new_product = product + (new - old) @ kernel
         value = rule.penalty / 2 * jnp.sum((new_product - z) ** 2)
-        return _Trial(new, new_product, value)
+        return Trial(new, new_product, value)
 
     value = rule.penalty / 2 * jnp.sum((product - z) ** 2)
     trial = _without_rise(step, value, inertias)
     return variables._replace(
         activations=put(variables.activations, i, trial.block),
-        products=put(variables.products, i + 1, trial.product),
+        products=put(variables.products, i + 1, trial.image),
     )
 
 
