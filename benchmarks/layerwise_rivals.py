@@ -1,6 +1,6 @@
 """The auxiliary-variable rivals on MNIST and Fashion-MNIST, beside the paper's Table 3.
 
-    python -m benchmarks.layerwise_rivals run [METHOD ...]
+    python -m benchmarks.layerwise_rivals run [METHOD ...] [--widths ...]
     python -m benchmarks.layerwise_rivals report
 
 Full batches, 784-h-10 with one hidden layer of ReLUs (as the paper prints the network),
@@ -12,8 +12,10 @@ are the methods' own, and none was chosen here. `run` appends one JSON line a ru
 can be stopped and taken up again; cheap runs come first.
 """
 
+import argparse
 import pathlib
 import sys
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -96,16 +98,14 @@ PAPER = {
 }
 
 
-def run(*only: str) -> None:
-    """Runs every cell, or those of the methods named, that has no line yet."""
-    unknown = set(only) - METHODS.keys()
-    if unknown:
-        raise SystemExit(f"no method {sorted(unknown)}; there are {list(METHODS)}.")
+def run(names: Sequence[str], widths: Sequence[int]) -> None:
+    """Runs the cells of these methods and widths that have no line yet."""
     cells = [
         (width, dataset, name)
-        for name in only or METHODS
+        for name in names
         for width in METHODS[name].widths
         for dataset in DATASETS
+        if width in widths
     ]
     done = {
         (line["hidden"], line["dataset"], line["method"]) for line in lines_of(RESULTS)
@@ -215,5 +215,24 @@ def _of_variables(details: list[LayerwiseInfo]) -> dict[str, Any]:
     }
 
 
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.layerwise_rivals")
+    parser.add_argument("command", choices=("run", "report"))
+    parser.add_argument(
+        "methods", nargs="*", metavar="METHOD", help=f"of {', '.join(METHODS)}"
+    )
+    parser.add_argument(
+        "--widths", nargs="+", type=int, choices=_WIDTHS, default=_WIDTHS
+    )
+    options = parser.parse_args()
+    if unknown := [name for name in options.methods if name not in METHODS]:
+        parser.error(f"no method {unknown}; there are {list(METHODS)}.")
+    if options.command == "run":
+        run(options.methods or list(METHODS), options.widths)
+    else:
+        report()
+
+
 if __name__ == "__main__":
-    {"run": run, "report": report}[sys.argv[1]](*sys.argv[2:])
+    main()
