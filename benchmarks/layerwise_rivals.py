@@ -120,24 +120,50 @@ def run(names: Sequence[str], widths: Sequence[int]) -> None:
 
 
 def table() -> str:
-    """Final and best test accuracy beside the paper's, in %."""
+    """Test accuracy in %, a table a data set: the last, the best, and the paper's."""
+    return "\n".join(_table_of(dataset, lines_of(RESULTS)) for dataset in DATASETS)
+
+
+def _table_of(dataset: str, lines: Sequence[dict[str, Any]]) -> str:
+    found = {
+        (line["method"], line["hidden"]): line
+        for line in lines
+        if line["dataset"] == dataset
+    }
+    head = " | ".join(f"h = {width}" for width in _WIDTHS)
     rows = [
-        "| data | method | h | last | best (at) | the paper's | s an iteration |\n"
-        "| --- | --- | --- | --- | --- | --- | --- |"
+        f"{dataset}: after the last iteration, in brackets the best of all iterations "
+        "and which; the paper's after the stroke.\n",
+        f"| method | iterations | {head} |",
+        "| --- | --- |" + " --- |" * len(_WIDTHS),
     ]
-    for line in sorted(
-        lines_of(RESULTS),
-        key=lambda line: (line["dataset"], line["method"], line["hidden"]),
-    ):
-        test = [100 * accuracy for accuracy in line["test_accuracy"]]
-        of_paper = PAPER.get((line["dataset"], line["method"].split(",")[0]), {})
-        rows.append(
-            f"| {line['dataset']} | {line['method']} | {line['hidden']} "
-            f"| {test[-1]:.2f} | {max(test):.2f} ({test.index(max(test)) + 1}) "
-            f"| {of_paper.get(line['hidden'], '')} "
-            f"| {line['train_seconds'] / line['iterations']:.2f} |"
-        )
-    return "\n".join(rows) + "\n"
+    for name, method in METHODS.items():
+        if any((name, width) in found for width in _WIDTHS):
+            of_paper = PAPER.get((dataset, name.split(",")[0]), {})
+            cells = [
+                _cell(found.get((name, width)), of_paper.get(width))
+                for width in _WIDTHS
+            ]
+            rows.append(f"| {name} | {method.iterations} | {' | '.join(cells)} |")
+    missing = [
+        f"{name} at {width}"
+        for name, method in METHODS.items()
+        for width in method.widths
+        if (name, width) not in found
+    ]
+    words = f"\nNot run yet: {'; '.join(missing)}.\n" if missing else ""
+    return "\n".join(rows) + "\n" + words
+
+
+def _cell(line: dict[str, Any] | None, of_paper: float | None) -> str:
+    if line is None:
+        return ""
+    test = [100 * accuracy for accuracy in line["test_accuracy"]]
+    best = max(test)
+    cell = f"{test[-1]:.2f} ({best:.2f}, {test.index(best) + 1})"
+    if line["status"] == "diverged":
+        cell += " diverged"
+    return cell if of_paper is None else f"{cell} / {of_paper:.2f}"
 
 
 def report() -> None:
