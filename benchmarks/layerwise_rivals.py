@@ -113,7 +113,7 @@ def run(names: Sequence[str], widths: Sequence[int]) -> None:
     for width, dataset, name in sorted(cells):
         if (width, dataset, name) not in done:
             method = METHODS[name]
-            line = _run_cell(_problem(dataset, width, method.start), method)
+            line = _run_cell(build_problem(dataset, width, method.start), method)
             head = {"method": name, "dataset": dataset, "hidden": width}
             append_line(RESULTS, head | line)
             print(name, dataset, width, line["test_accuracy"][-1], file=sys.stderr)
@@ -171,7 +171,8 @@ def report() -> None:
     print(table())
 
 
-def _problem(dataset: str, width: int, start: Start) -> Problem:
+def build_problem(dataset: str, width: int, start: Start) -> Problem:
+    """The data and the network, with its start."""
     data = load(dataset)
     if start.unit_pixels:
         data = _with_unit_pixels(data)

@@ -15,7 +15,7 @@ from samt_jax.baselines.moves import (
     projected_move,
 )
 
-WEIGHT, DECAY = 0.7, 0.3
+WEIGHT, DECAY = 0.7, 8.0
 
 
 @pytest.fixture
