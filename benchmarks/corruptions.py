@@ -29,7 +29,8 @@ def corrupt_checkpoints(count: int, seed: int) -> dict[str, Any]:
       How many were refused, how many gave back what was saved (the damage had changed
       nothing), and how many something else, which must be none.
     """
-    generator, results = random.Random(seed), Counter()
+    generator = random.Random(seed)
+    results: Counter[str] = Counter()
     wrong: list[str] = []
     identity = manifest.Identity({"seed": 0}, ["Dense_0"], {})
     states = {step: _state_of(step) for step in (3, 6, 9)}

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import faulty_runs as runs
@@ -57,13 +58,13 @@ def save_in_place() -> None:
         checkpoint.write_manifest(path, known)
         checkpoint.remove_old(folder, checkpoint.KEEP)
 
-    checkpoint.save = save
+    _put(checkpoint, "save", save)
 
 
 def forget_key() -> None:
     """Gives a run that is taken up another key."""
     _after_restore(
-        lambda p: p._replace(state=p.state._replace(key=np.zeros_like(p.state.key)))
+        lambda p: p._replace(state=p.state._replace(key=jnp.zeros_like(p.state.key)))
     )
 
 
@@ -85,7 +86,11 @@ def shift_data() -> None:
     inner = trainer._Plan.indices
 
     def shift(progress: trainer.Progress) -> trainer.Progress:
-        trainer._Plan.indices = lambda plan, first, count: inner(plan, first + 1, count)
+        _put(
+            trainer._Plan,
+            "indices",
+            lambda plan, first, count: inner(plan, first + 1, count),
+        )
         return progress
 
     _after_restore(shift)
@@ -98,7 +103,12 @@ def _after_restore(change: Callable[[trainer.Progress], trainer.Progress]) -> No
         restored = inner(*args)
         return restored._replace(state=change(restored.state))
 
-    checkpoint.restore = restore
+    _put(checkpoint, "restore", restore)
+
+
+def _put(owner: Any, name: str, broken: Callable[..., Any]) -> None:
+    """Puts something broken in the place of what works."""
+    setattr(owner, name, broken)
 
 
 BROKEN = {

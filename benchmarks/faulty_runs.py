@@ -176,7 +176,7 @@ def keep_programs(folder: Path) -> None:
         path.write_bytes(pickle.dumps((program, compiled.shape)))
         return compiled
 
-    trainer._compile = compile_once
+    trainer._compile = compile_once  # type: ignore[assignment]  # Any for its types.
 
 
 def live(

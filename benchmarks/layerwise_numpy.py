@@ -106,8 +106,21 @@ def dladmm_step(v: Arrays, x: Any, codes: Any, c: float = 1e-6) -> None:
         costs = (above - m) ** 2 + (a - above) ** 2 <= (below - m) ** 2 + a**2
         v["z"][0] = np.where(costs, above, below)
 
-    outputs(), bias(1), kernel(1), activations(), hidden(), bias(0), kernel(0)
-    kernel(0), bias(0), hidden(), activations(), kernel(1), bias(1), outputs()
+    # Backward through the layers, and forward.
+    outputs()
+    bias(1)
+    kernel(1)
+    activations()
+    hidden()
+    bias(0)
+    kernel(0)
+    kernel(0)
+    bias(0)
+    hidden()
+    activations()
+    kernel(1)
+    bias(1)
+    outputs()
     v["u"] = v["u"] + c * (v["z"][1] - v["a"] @ v["W"][1] - v["b"][1])
 
 

@@ -68,7 +68,8 @@ def measure(name: str, problem: Problem) -> dict[str, Any]:
 
     def steps(params: Any, state: Any) -> Any:
         def step(_: Any, carry: Any) -> Any:
-            return algorithm.step(*carry, batches, key)[:2]
+            params, state = carry
+            return algorithm.step(params, state, batches, key)[:2]
 
         return jax.lax.fori_loop(0, repeats, step, (params, state))
 

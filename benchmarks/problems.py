@@ -5,7 +5,7 @@ are tuned on one network a data set and carried over to its others.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from samt_jax.data import Dataset, load
 from samt_jax.data.catalog import TABLES
@@ -117,7 +117,7 @@ def build(benchmark: Benchmark, *, with_test: bool) -> Problem:
       The problem as the training loop takes it.
     """
     dataset = _load_once(benchmark.dataset)
-    network = {"hidden": benchmark.hidden, "width": benchmark.width}
+    network: dict[str, Any] = {"hidden": benchmark.hidden, "width": benchmark.width}
     model = build_model(
         "cnn" if benchmark.width else "mlp",
         num_outputs=dataset.num_outputs,

@@ -140,11 +140,15 @@ def _quantity(quantity: str, experiment: Experiment, lines: Sequence[Line]) -> s
             "| --- |" + " --- |" * len(experiment.problems)]  # fmt: skip
     for method in experiment.methods:
         found = [final_lines(method.name, p, lines) for p in experiment.problems]
-        measured = [[QUANTITIES[quantity](run) for run in runs] for runs in found]
-        cells = [mean_and_sd(values) for values in measured]
+        cells = [_measured(quantity, runs) for runs in found]
         if any(cells):
             rows.append(f"| {method.name} | " + " | ".join(cells) + " |")
     return "\n".join(rows) + "\n"
+
+
+def _measured(quantity: str, runs: Sequence[Line]) -> str:
+    measured = [QUANTITIES[quantity](run) for run in runs]
+    return mean_and_sd([each for each in measured if each is not None])
 
 
 def experiment_table(experiment: Experiment, lines: Sequence[Line]) -> str:

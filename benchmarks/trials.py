@@ -72,6 +72,8 @@ class Method(NamedTuple):
     def trial(self, index: int) -> Settings:
         """The settings of a tuning trial, by its index in `FACTORS`."""
         middle = self.rate or OPTIMIZERS[self.optimizer].learning_rate
+        if middle is None:
+            raise ValueError(f"{self.optimizer} has no learning rate to tune.")
         rates = {"learning_rate": float(f"{FACTORS[index] * middle:.3g}")}
         if self.proposal_ratio is not None:
             end = self.proposal_ratio * rates["learning_rate"]
