@@ -104,6 +104,37 @@ def test_fista_of_the_authors_stops_within_its_tolerance(problem):
     assert 0 < value(z) - value(exact) < 0.01
 
 
+@pytest.mark.parametrize("tolerance", [1.0, 0.1, 1e-3])
+def test_fista_ends_where_its_literal_form_ends(problem, tolerance):
+    center, multiplier, labels, start = map(np.asarray, problem)
+    codes, weight, step_size = np.eye(CLASSES)[labels], 0.5, 1.0
+    center = 3 * center
+
+    def probabilities(z):
+        odds = np.exp(z)
+        return odds / odds.sum(axis=1, keepdims=True)
+
+    def total(z):
+        pull = np.sum(multiplier * z + weight / 2 * (z - center) ** 2)
+        return pull - np.sum(codes * np.log(probabilities(z)))
+
+    z = ahead = start
+    momentum, last = 1.0, np.inf
+    while abs(total(z) - last) >= tolerance:
+        last = total(z)
+        gradient = probabilities(ahead) - codes
+        moved = weight * center - multiplier + ahead / step_size - gradient
+        moved = moved / (weight + 1 / step_size)
+        following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
+        ahead = moved + (momentum - 1) / following * (moved - z)
+        z, momentum = moved, following
+    found = minimise_by_fista(
+        SOFTMAX, center, weight, multiplier, labels, start,
+        step_size=step_size, tolerance=tolerance,
+    )  # fmt: skip
+    np.testing.assert_allclose(found, z, atol=1e-12)
+
+
 def test_squared_error_is_minimised_exactly(problem):
     center, multiplier, _, start = problem
     targets = start
