@@ -120,8 +120,44 @@ def run(names: Sequence[str], widths: Sequence[int]) -> None:
 
 
 def table() -> str:
-    """Test accuracy in %, a table a data set: the last, the best, and the paper's."""
-    return "\n".join(_table_of(dataset, lines_of(RESULTS)) for dataset in DATASETS)
+    """Test accuracy in %, a table a data set: the last, the best, and the paper's.
+
+    Below them, how accuracy changes with the width (E13).
+    """
+    lines = lines_of(RESULTS)
+    tables = [_table_of(dataset, lines) for dataset in DATASETS]
+    shapes = [
+        shape
+        for name, method in METHODS.items()
+        if method.widths == _WIDTHS
+        for dataset in DATASETS
+        if (shape := _shape(name, dataset, lines))
+    ]
+    words = "With the width, after the last iteration (the paper: dlADMM rises, mDLAM "
+    words += "peaks at 200 to 400 units and collapses):\n\n"
+    return "\n".join([*tables, words + "\n".join(shapes) + "\n" if shapes else ""])
+
+
+def _shape(name: str, dataset: str, lines: Sequence[dict[str, Any]]) -> str:
+    """How a method's accuracy changes with the width; nothing for a single width."""
+    found = {
+        line["hidden"]: 100 * line["test_accuracy"][-1]
+        for line in lines
+        if (line["method"], line["dataset"]) == (name, dataset)
+    }
+    if len(found) < 2:
+        return ""
+    widths = sorted(found)
+    accuracies = [found[width] for width in widths]
+    top = widths[accuracies.index(max(accuracies))]
+    told = ", ".join(f"{found[width]:.2f} at {width}" for width in widths)
+    if accuracies == sorted(accuracies):
+        shape = "rises"
+    elif accuracies == sorted(accuracies)[::-1]:
+        shape = "falls"
+    else:
+        shape = f"is best at {top}"
+    return f"- {name}, {dataset}, {shape}: {told}."
 
 
 def _table_of(dataset: str, lines: Sequence[dict[str, Any]]) -> str:

@@ -24,3 +24,18 @@ def test_table_has_last_best_the_papers_and_what_is_missing(tmp_path, monkeypatc
     row = "| mDLAM, as its code | 200 |  |  |  | 12.30 (12.30, 1) / 12.30 |"
     assert row in of_fashion_mnist
     assert "dlADMM at 800" in of_fashion_mnist
+
+
+def test_words_say_how_accuracy_changes_with_the_width(tmp_path, monkeypatch):
+    path = tmp_path / "lines.jsonl"
+    for hidden, of_dladmm, of_mdlam in (
+        (100, 0.8, 0.7),
+        (400, 0.9, 0.9),
+        (800, 0.95, 0.1),
+    ):
+        append_line(path, line("dlADMM", "mnist", hidden, 0.5, of_dladmm))
+        append_line(path, line("mDLAM", "mnist", hidden, 0.5, of_mdlam))
+    monkeypatch.setattr(layerwise_rivals, "RESULTS", path)
+    text = layerwise_rivals.table()
+    assert "- dlADMM, mnist, rises: 80.00 at 100, 90.00 at 400, 95.00 at 800." in text
+    assert "- mDLAM, mnist, is best at 400: 70.00 at 100, 90.00 at 400," in text
