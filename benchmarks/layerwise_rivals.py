@@ -86,6 +86,9 @@ METHODS = {
     "BCD": Method("bcd", {}, 50, (100, 400), _BCD),
     "BCD, two-splitting": Method("bcd", {"splitting": "two"}, 50, (100, 400), _BCD),
     "scaleADMM": Method("scaleadmm", {}, 60, (100, 400)),
+    "scaleADMM, as reimplemented": Method(
+        "scaleadmm", {"penalty": 5.0, "activation_penalty": 5.0}, 60, (100, 400)
+    ),
     "TIAM": Method("tiam", {}, 200, (100, 400), _UNIT),
     "BADM": Method("badm", {}, 20, (100, 400), batch_size=64),
 }
