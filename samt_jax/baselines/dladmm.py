@@ -317,20 +317,19 @@ def _move_kernel(problem: Subproblem, variables: Variables, i: int) -> Variables
 def _move_first_kernel_twice(
     problem: Subproblem, variables: Variables
 ) -> Iterator[Variables]:
-    layer, inputs, weight = (
-        variables.layers[0],
-        problem.inputs,
-        _weight(problem, variables, 0),
-    )
-    gradient = weight * (inputs.T @ _residual(problem, variables, 0))
+    layer, product = variables.layers[0], variables.products[0]
+    weight = _weight(problem, variables, 0)
     moves = kernel_moves(
-        layer.kernel, gradient, inputs, problem.gram, weight, problem.curvature
+        layer.kernel,
+        weight * (problem.inputs.T @ _residual(problem, variables, 0)),
+        problem.inputs,
+        problem.gram,
+        weight,
+        problem.curvature,
     )
     for move in itertools.islice(moves, 2):
         moved = layer._replace(kernel=layer.kernel + move.change)
-        yield with_layer(
-            variables, 0, moved, variables.products[0] + move.product_change
-        )
+        yield with_layer(variables, 0, moved, product + move.product_change)
 
 
 def _fit_bias(problem: Subproblem, variables: Variables, i: int) -> Variables:
