@@ -14,7 +14,7 @@ from samt_jax.baselines.layerwise import pass_forward
 from samt_jax.baselines.mdlam import Rule, begin, end, objective, start_state
 from samt_jax.baselines.tiam import Inertias, sweep
 
-SLOPE, PENALTY, DECAY, TOLERANCE = 0.1, 0.5, 0.05, 0.3
+SLOPE, PENALTY, DECAY, TOLERANCE = 0.1, 4.0, 0.05, 0.3
 P1, P2, P3 = 0.6, 0.4, 0.2
 SETTINGS = {"penalty": PENALTY, "tolerance": 4.0, "min_tolerance": 0.1}
 
@@ -133,8 +133,9 @@ def test_a_kernel_takes_the_step_of_the_formula(path):
     assert seen >= 6
 
 
-def test_activations_take_the_step_of_the_formula(path):
-    for before, after in updates(path, "a1"):
+@pytest.mark.parametrize("p2", [P2, 3.0])
+def test_activations_take_the_step_of_the_formula(x64, p2):
+    for before, after in updates(trail(True, P1, p2, P3), "a1"):
         a, z = (
             np.asarray(x) for x in (before.activations[0], before.preactivations[1])
         )
@@ -155,7 +156,7 @@ def test_activations_take_the_step_of_the_formula(path):
             return box(moved + p3 * (moved - a))
 
         value = lambda a, w=w, b=b, z=z: np.sum((a @ w + b - z) ** 2)  # noqa: E731
-        expected = step(P1, P2, P3)
+        expected = step(P1, p2, P3)
         if value(expected) > value(a):
             expected = step(0, 0, 0)
         np.testing.assert_allclose(after.activations[0], expected, atol=1e-10)
@@ -187,6 +188,26 @@ def test_exact_blocks_go_beyond_their_minimum_by_the_third_inertia(path):
         refused = at_z - labels + PENALTY * (z - before.products[1])
         found = np.minimum(np.abs(gradient).max(axis=1), np.abs(refused).max(axis=1))
         np.testing.assert_allclose(found, 0, atol=1e-8)
+
+
+def test_outputs_go_beyond_their_minimum_where_their_terms_do_not_rise(x64):
+    path, refused = trail(True, P1, P2, 1.0), []
+    labels = jnp.asarray(path[0][1])
+    for before, after in updates(path, "z2"):
+        old, center = before.preactivations[1], before.products[1]
+        zeros = jnp.zeros_like(old)
+        best = SOFTMAX.minimise(center, jnp.float64(PENALTY), zeros, labels, old)
+        beyond = best + 1.0 * (best - old)
+
+        def values(z, center=center):
+            squares = PENALTY / 2 * jnp.sum((z - center) ** 2, axis=1)
+            return SOFTMAX.values(z, labels) + squares
+
+        rises = np.asarray(values(beyond) > values(old))
+        expected = np.where(rises[:, None], best, beyond)
+        np.testing.assert_allclose(after.preactivations[1], expected, atol=1e-10)
+        refused += rises.tolist()
+    assert 0 < np.sum(refused) < len(refused)
 
 
 def test_no_update_raises_the_objective_or_leaves_the_box(path):
