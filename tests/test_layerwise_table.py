@@ -39,3 +39,19 @@ def test_words_say_how_accuracy_changes_with_the_width(tmp_path, monkeypatch):
     text = layerwise_rivals.table()
     assert "- dlADMM, mnist, rises: 80.00 at 100, 90.00 at 400, 95.00 at 800." in text
     assert "- mDLAM, mnist, is best at 400: 70.00 at 100, 90.00 at 400," in text
+
+
+def test_runs_far_from_the_papers_number_are_listed(tmp_path, monkeypatch):
+    path = tmp_path / "lines.jsonl"
+    append_line(path, line("dlADMM", "mnist", 100, 0.5, 0.81, 0.86))
+    append_line(path, line("dlADMM", "mnist", 200, 0.5, 0.88))
+    append_line(path, line("mDLAM", "fashion_mnist", 100, 0.5, 0.6))
+    append_line(path, line("BCD", "mnist", 100, 0.5))
+    monkeypatch.setattr(layerwise_rivals, "RESULTS", path)
+    found = [row for row in layerwise_rivals.table().splitlines() if " against " in row]
+    assert found == [
+        "- dlADMM, mnist, 100 units: 86.00 against 80.22; ours passes it at iteration "
+        "2.",
+        "- mDLAM, fashion_mnist, 100 units: 60.00 against 75.81; ours never reaches "
+        "it.",
+    ]
