@@ -57,7 +57,7 @@ def test_a_cell_counts_once_every_method_has_run_on_it(lines):
 def test_the_section_counts_cells_ahead_and_significant(lines):
     text = better.section(lines)
     assert f"**{CANDIDATES[0].name}** has the best mean validation" in text
-    assert "over the 1 cells" in text
+    assert "over the cells that all have run on, 1 of 6." in text
     assert "in 1 of them, by the t-test on differences of the same seed in 1" in text
     assert "| SGD | 95.01 ± 0.18 | +1.00 ± 0.00 * |" in text
     assert f"| {len(TO_BEAT)}, 0, 0 |" in text
