@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks import costs
-from benchmarks.claims import Comparison, Outcome, compare
+from benchmarks.claims import Comparison, Outcome, compare, counts
 from benchmarks.experiments import BETTER, CANDIDATES, EXPERIMENTS, TO_BEAT
 from benchmarks.tables import mean_and_sd
 from benchmarks.trials import (
@@ -120,12 +120,12 @@ def _difference(outcome: Outcome) -> str:
 
 
 def _against_all(chosen: Method, problem: str, lines: Sequence[Line]) -> str:
-    outcomes = [
-        compare(Comparison("final", problem, chosen.name, rival.name), lines)
-        for rival in TO_BEAT
-    ]
-    says = [outcome.says for outcome in outcomes if outcome is not None]
-    return ", ".join(str(says.count(word)) for word in ("yes", "open", "no"))
+    return counts(
+        [
+            compare(Comparison("final", problem, chosen.name, rival.name), lines)
+            for rival in TO_BEAT
+        ]
+    )
 
 
 def _seconds_to_best_of_sgd(chosen: Method, problem: str, lines: Sequence[Line]) -> str:

@@ -147,6 +147,12 @@ def decide(differences: np.ndarray) -> tuple[float, float, str]:
     return mean, error, ("yes" if mean > 0 else "no") if decided else "open"
 
 
+def counts(outcomes: Sequence[Outcome | None]) -> str:
+    """How many comparisons say yes, are open and say no, of those that were decided."""
+    says = [outcome.says for outcome in outcomes if outcome is not None]
+    return ", ".join(str(says.count(word)) for word in ("yes", "open", "no"))
+
+
 def verdict(outcomes: Sequence[Outcome | None]) -> str:
     """The rule: what the outcomes of a claim's comparisons make of it."""
     decided = [outcome for outcome in outcomes if outcome is not None]

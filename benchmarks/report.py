@@ -26,6 +26,7 @@ from benchmarks.claims import (
     Claim,
     Outcome,
     compare,
+    counts,
     half_ranges,
     steady_verdict,
     verdict,
@@ -201,7 +202,7 @@ def _verdicts(claims: Sequence[Claim], lines: Sequence[Line]) -> str:
             "| --- | --- | --- | --- | --- |"]  # fmt: skip
     for claim in claims:
         outcomes = [compare(comparison, lines) for comparison in claim.comparisons]
-        cells = (claim.number, claim.words, verdict(outcomes), _counts(outcomes),
+        cells = (claim.number, claim.words, verdict(outcomes), counts(outcomes),
                  _largest(outcomes))  # fmt: skip
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"
@@ -216,11 +217,6 @@ def _steady_verdicts(lines: Sequence[Line]) -> str:
         rows.append(f"| {steady.number} | {steady.words} "
                     f"| {steady_verdict(steady, found)} | | {ranges} |")  # fmt: skip
     return "\n".join(rows) + "\n"
-
-
-def _counts(outcomes: Sequence[Outcome | None]) -> str:
-    says = [outcome.says for outcome in outcomes if outcome is not None]
-    return ", ".join(str(says.count(word)) for word in ("yes", "open", "no"))
 
 
 def _largest(outcomes: Sequence[Outcome | None]) -> str:
