@@ -124,6 +124,14 @@ def dladmm_step(v: Arrays, x: Any, codes: Any, c: float = 1e-6) -> None:
     v["u"] = v["u"] + c * (v["z"][1] - v["a"] @ v["W"][1] - v["b"][1])
 
 
+def accelerated_mdlam_step(v: Arrays, x: Any, codes: Any) -> None:
+    """One iteration of mDLAM with one hidden layer: TIAM's with Nesterov's numbers."""
+    momentum = v.get("momentum", 1.0)
+    v["momentum"] = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
+    ahead = (momentum - 1) / v["momentum"]
+    tiam_step(v, x, codes, inertias=(ahead, ahead, 0.0))
+
+
 def mdlam_step(v: Arrays, x: Any, codes: Any, c: float = 1e-3) -> None:
     """One iteration with one hidden layer, without acceleration."""
     for layer in range(2):
@@ -361,9 +369,14 @@ def bcd_step(v: Arrays, x: Any, codes: Any, alpha: float = 5.0) -> None:
 
 
 def scaleadmm_step(
-    v: Arrays, x: Any, codes: Any, c: float = 1.0, d: float = 10
+    v: Arrays,
+    x: Any,
+    codes: Any,
+    c: float = 1.0,
+    d: float = 10.0,
+    warm_steps: int = 1,
 ) -> None:
-    """One iteration with one hidden layer and the hinge loss, while warming up."""
+    """One iteration with one hidden layer and the hinge loss."""
     z, a, w, b = v["z"], v["a"], v["W"], v["b"]
 
     def weights(layer: int, inputs: Any) -> Any:
@@ -381,10 +394,13 @@ def scaleadmm_step(
     right = c * (z[1] - beyond[1]) @ beyond[0].T + d * np.maximum(z[0], 0)
     a[0] = np.linalg.solve(square, right.T).T
     fit_hidden(v, c, d, center)
-    m = weights(1, a[0])
-    up = np.where(m > 1, m, np.minimum(m + 1 / (2 * c), 1))
-    down = np.where(m < 0, m, np.maximum(m - 1 / (2 * c), 0))
+    m, multiplier = weights(1, a[0]), v.setdefault("u", np.zeros_like(codes))
+    flat = m - multiplier / (2 * c)
+    up = np.where(flat > 1, flat, np.minimum(flat + 1 / (2 * c), 1))
+    down = np.where(flat < 0, flat, np.maximum(flat - 1 / (2 * c), 0))
     z[1] = np.where(codes == 1, up, down)
+    if v["count"] >= warm_steps:
+        v["u"] = multiplier + c * (z[1] - m)
     v["count"] += 1
 
 

@@ -44,10 +44,10 @@ with which penalties, start, pixels or slope of the activation, so that a number
 its own that is passed within a few dozen iterations may be no more than a longer run. \
 Its collapse of mDLAM is another matter: accuracies at or below chance are those of \
 networks that have not moved from their start. The method as it is written does not do \
-that at any width. Its authors' code gives a step up after ten doublings of its \
-curvature and leaves the block as it is; the curvature of the first kernel grows with \
-the number and brightness of the images, that of the others with the width. Rows "as \
-its code" have that cap.
+that at any width that was run. Its authors' code gives a step up after ten doublings \
+of its curvature and leaves the block as it is; the curvature of the first kernel \
+grows with the number and brightness of the images, that of the others with the width. \
+Rows "as its code" have that cap.
 """
 
 
@@ -80,6 +80,9 @@ _BCD = Start(kernel_std=0.01, bias=0.1, unit_pixels=True)
 METHODS = {
     "dlADMM": Method("dladmm", {}, 200, _WIDTHS, _UNIT),
     "mDLAM": Method("mdlam", {}, 200, _WIDTHS, _UNIT),
+    "mDLAM, not accelerated": Method(
+        "mdlam", {"accelerate": False}, 200, (100,), _UNIT
+    ),
     "dlADMM, as its code": Method(
         "dladmm",
         {"penalty_schedule": "on_rise", "output_solver": "fista"},
@@ -101,9 +104,13 @@ METHODS = {
     ),
     "pdADMM": Method("pdadmm", {}, 50, (100, 400), _UNIT),
     "AA-mDLAM": Method("aa-mdlam", {}, 200, (100, 400), _UNIT),
+    "AA-mDLAM, held to its image": Method(
+        "aa-mdlam", {"accept_below": "image"}, 200, (100,), _UNIT
+    ),
     "BCD": Method("bcd", {}, 50, (100, 400), _BCD),
     "BCD, two-splitting": Method("bcd", {"splitting": "two"}, 50, (100, 400), _BCD),
     "scaleADMM": Method("scaleadmm", {}, 60, (100, 400)),
+    "scaleADMM, warm-up 50": Method("scaleadmm", {"warm_steps": 50}, 60, (100, 400)),
     "scaleADMM, as reimplemented": Method(
         "scaleadmm", {"penalty": 5.0, "activation_penalty": 5.0}, 60, (100, 400)
     ),
@@ -171,7 +178,7 @@ def _listed(words: str, items: Sequence[str]) -> str:
 def _miss(line: dict[str, Any]) -> str:
     """Says where a run ended further from the paper's number than is near."""
     name, dataset, hidden = line["method"], line["dataset"], line["hidden"]
-    of_paper = PAPER.get((dataset, name), {}).get(hidden)
+    of_paper = _of_paper(name, dataset).get(hidden)
     test = [100 * accuracy for accuracy in line["test_accuracy"]]
     if of_paper is None or abs(test[-1] - of_paper) <= FAR:
         return ""
@@ -220,7 +227,7 @@ def _table_of(dataset: str, lines: Sequence[dict[str, Any]]) -> str:
     ]
     for name, method in METHODS.items():
         if any((name, width) in found for width in _WIDTHS):
-            of_paper = PAPER.get((dataset, name.split(",")[0]), {})
+            of_paper = _of_paper(name, dataset)
             cells = [
                 _cell(found.get((name, width)), of_paper.get(width))
                 for width in _WIDTHS
@@ -234,6 +241,11 @@ def _table_of(dataset: str, lines: Sequence[dict[str, Any]]) -> str:
     ]
     words = f"\nNot run yet: {'; '.join(missing)}.\n" if missing else ""
     return "\n".join(rows) + "\n" + words
+
+
+def _of_paper(name: str, dataset: str) -> dict[int, float]:
+    """The paper's row of a method, by whatever settings."""
+    return PAPER.get((dataset, name.split(",")[0]), {})
 
 
 def _cell(line: dict[str, Any] | None, of_paper: float | None) -> str:
@@ -317,8 +329,10 @@ def _run_cell(problem: Problem, method: Method) -> dict[str, Any]:
 
 
 def _of_variables(details: list[LayerwiseInfo]) -> dict[str, Any]:
+    accepted = [e.is_accepted for e in details if e.is_accepted is not None]
     return {
         "objective": [float(each.objective[0]) for each in details],
+        **({"is_accepted": [bool(each[0]) for each in accepted]} if accepted else {}),
         "linear_residual": {
             layer: [float(each.linear_residual[layer][0]) for each in details]
             for layer in details[0].linear_residual

@@ -35,9 +35,21 @@ MINI_BATCH_STEPS = 100
 # By method: its name in the library, settings, its step in NumPy, and what starts that.
 RENDERED: dict[str, tuple[str, dict[str, Any], Any, Any]] = {
     "dlADMM": ("dladmm", {}, plain.dladmm_step, plain.start_numpy),
-    "mDLAM": ("mdlam", {"accelerate": False}, plain.mdlam_step, plain.start_numpy),
+    "mDLAM": ("mdlam", {}, plain.accelerated_mdlam_step, plain.start_numpy),
+    "mDLAM, not accelerated": (
+        "mdlam",
+        {"accelerate": False},
+        plain.mdlam_step,
+        plain.start_numpy,
+    ),
     "BCD": ("bcd", {}, plain.bcd_step, plain.start_from_state),
-    "scaleADMM": ("scaleadmm", {}, plain.scaleadmm_step, plain.start_from_state),
+    # Its multiplier moves from the second iteration on.
+    "scaleADMM": (
+        "scaleadmm",
+        {"warm_steps": 1},
+        plain.scaleadmm_step,
+        plain.start_from_state,
+    ),
     "pdADMM": ("pdadmm", {}, plain.pdadmm_step, plain.start_split),
     "TIAM": ("tiam", {}, plain.tiam_step, plain.start_numpy),
     "AA-mDLAM": ("aa-mdlam", {}, plain.mdlam_step, plain.start_numpy),

@@ -182,7 +182,7 @@ LAYERWISE: dict[str, tuple[str, None, frozenset[str], Build, bool]] = {
     "aa-mdlam": (
         "mDLAM with Anderson's acceleration",
         None,
-        _MDLAM | {"accelerated", "memory"},
+        _MDLAM | {"accelerated", "memory", "accept_below"},
         _layerwise("aa_mdlam"),
         True,
     ),

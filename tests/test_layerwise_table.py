@@ -46,6 +46,7 @@ def test_runs_far_from_the_papers_number_are_listed(tmp_path, monkeypatch):
     append_line(path, line("dlADMM", "mnist", 100, 0.5, 0.81, 0.86))
     append_line(path, line("dlADMM", "mnist", 200, 0.5, 0.88))
     append_line(path, line("mDLAM", "fashion_mnist", 100, 0.5, 0.6))
+    append_line(path, line("mDLAM, as its code", "fashion_mnist", 400, 0.1))
     append_line(path, line("BCD", "mnist", 100, 0.5))
     monkeypatch.setattr(layerwise_rivals, "RESULTS", path)
     found = [row for row in layerwise_rivals.table().splitlines() if " against " in row]
@@ -54,4 +55,6 @@ def test_runs_far_from_the_papers_number_are_listed(tmp_path, monkeypatch):
         "2.",
         "- mDLAM, fashion_mnist, 100 units: 60.00 against 75.81; ours never reaches "
         "it.",
+        "- mDLAM, as its code, fashion_mnist, 400 units: 10.00 against 50.11; ours "
+        "never reaches it.",
     ]

@@ -3,9 +3,14 @@
 One iteration of :mod:`~samt_jax.baselines.mdlam` is a map G of its variables, and
 :mod:`~samt_jax.baselines.anderson` extrapolates its iterates x: the weights and biases,
 z and a being those of G(x), or all variables. The extrapolated point, with a projected
-on its box, is taken where it is finite and its objective F is no larger than that of x;
-else G(x) is, and the history is cleared. So F falls at every iteration for which ε has
-not shrunk. While it shrinks G is another map each time, and the history is cleared too.
+on its box, is taken where it is finite and its objective F is no larger than that of x,
+or than that of G(x); else G(x) is, and the history is cleared. So F falls at every
+iteration for which ε has not shrunk. While it shrinks G is another map each time, and
+the history is cleared too.
+
+The first of these lets points in that are worse than G(x), and where few are better,
+as on images, the whole is then slower than mDLAM without acceleration; by the second
+every iteration is as good as one of that.
 
 Reference: Ebrahimi, Batista, Deghat, "AA-mDLAM", Neurocomputing 2025; predecessor
 "AA-DLADMM", arXiv 2401.03619. Only abstracts were at hand: which variables are
@@ -31,25 +36,24 @@ from samt_jax.baselines.layerwise import (
     FULL_BATCH,
     Network,
     affine,
-    check_positive,
     pass_forward,
     write_layers,
 )
-from samt_jax.baselines.mdlam import (
+from samt_jax.baselines.mdlam import sweep
+from samt_jax.baselines.mdlam_problem import (
     MdlamState,
-    Rule,
     Subproblem,
     Variables,
     begin,
     describe,
     end,
+    make_rule,
     objective,
     start_state,
-    sweep,
 )
-from samt_jax.baselines.outputs import output_minimiser
 
 ACCELERATED = ("weights", "all")
+BOUNDS = ("last", "image")
 
 
 class AaMdlamState(NamedTuple):
@@ -69,6 +73,7 @@ def aa_mdlam(
     *,
     memory: int = 5,
     accelerated: Literal["weights", "all"] = "weights",
+    accept_below: Literal["last", "image"] = "last",
     penalty: float = 1e-3,
     weight_decay: float = 0.05,
     tolerance: float = 100.0,
@@ -85,6 +90,8 @@ def aa_mdlam(
       memory: m >= 0, how many changes are kept; with 0 it is mDLAM without
         acceleration.
       accelerated: ``"weights"`` for weights and biases, ``"all"`` for z and a too.
+      accept_below: What F of an extrapolated point must not exceed: ``"last"``, that of
+        the last point x, or ``"image"``, that of G(x).
       penalty: ρ, as all others of :func:`~samt_jax.baselines.mdlam.mdlam`.
       weight_decay: μ.
       tolerance: ε of the first iteration.
@@ -117,22 +124,22 @@ def aa_mdlam(
     Reference:
       Ebrahimi, Batista, Deghat, Neurocomputing 2025; arXiv 2401.03619.
     """
-    check_positive(penalty=penalty, tolerance=tolerance, min_tolerance=min_tolerance)
-    _check(memory, accelerated)
-    rule = Rule(
+    _check(memory, accelerated, accept_below)
+    rule = make_rule(
         network,
-        output_minimiser(network.output, output_solver),
-        penalty,
-        weight_decay,
+        penalty=penalty,
+        weight_decay=weight_decay,
+        tolerance=tolerance,
+        min_tolerance=min_tolerance,
         accelerate=False,
         max_doublings=max_doublings,
-        freeze_second_bias=False,
+        output_solver=output_solver,
     )
 
     def init_fn(params: Params, batches: Batches, key: Key) -> AaMdlamState:
         del key
         passed = pass_forward(network, params, batches)
-        state = start_state(rule, passed, tolerance)
+        state = start_state(rule, passed)
         _, variables = begin(rule, state, passed)
         x, _ = ravel_pytree(_accelerated(variables, accelerated))
         return AaMdlamState(state, start_history(x, memory))
@@ -147,7 +154,8 @@ def aa_mdlam(
         proposal, history = _propose(problem, state.history, before, image, accelerated)
         # Of NaN nothing is true, so that such a proposal is refused.
         value = objective(problem, proposal)
-        is_accepted = (value <= objective(problem, before)) & (history.count > 1)
+        bound = objective(problem, before if accept_below == "last" else image)
+        is_accepted = (value <= bound) & (history.count > 1)
         after = _choose(is_accepted, proposal, image)
         # A first point is no failure, and no step of another map belongs in a history.
         is_settled = state.mdlam.tolerance <= min_tolerance
@@ -156,7 +164,7 @@ def aa_mdlam(
             is_accepted=is_accepted.astype(value.dtype)
         )
         state = AaMdlamState(
-            end(problem, state.mdlam, before, after, min_tolerance),
+            end(problem, state.mdlam, before, after),
             _choose(keeps, history, clear(history)),
         )
         params = write_layers(params, passed.blocks, list(after.layers))
@@ -208,11 +216,15 @@ def _choose(condition: Array, one: Any, other: Any) -> Any:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), one, other)
 
 
-def _check(memory: int, accelerated: str) -> None:
-    if memory < 0:
-        raise ValueError(f"memory is {memory}; it must be at least 0.")
-    if accelerated not in ACCELERATED:
-        raise ValueError(
-            f"accelerated is {accelerated!r}; it must be one of "
-            f"{', '.join(map(repr, ACCELERATED))}."
-        )
+def _check(memory: int, accelerated: str, accept_below: str) -> None:
+    if memory != int(memory) or memory < 0:
+        raise ValueError(f"memory is {memory}; it must be a whole number, 0 or more.")
+    for name, value, allowed in (
+        ("accelerated", accelerated, ACCELERATED),
+        ("accept_below", accept_below, BOUNDS),
+    ):
+        if value not in allowed:
+            raise ValueError(
+                f"{name} is {value!r}; it must be one of "
+                f"{', '.join(map(repr, allowed))}."
+            )

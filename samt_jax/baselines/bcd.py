@@ -99,7 +99,7 @@ def bcd(
       >>> from samt_jax import Batches, Chain, dense
       >>> from samt_jax.baselines import SQUARED_ERROR, Network, bcd
       >>> chain = Chain((dense("a"),), lambda z, y: jnp.sum((z - y) ** 2, axis=1))
-      >>> algorithm = bcd(Network(chain, SQUARED_ERROR), proximal_weight=0.1)
+      >>> algorithm = bcd(Network(chain, SQUARED_ERROR, 1.0), proximal_weight=0.1)
       >>> params = {"a": {"kernel": jnp.zeros((1, 1)), "bias": jnp.zeros(1)}}
       >>> ones, key = jnp.ones((4, 1)), jax.random.key(0)
       >>> batches = Batches((ones, ones))
@@ -125,6 +125,7 @@ def bcd(
         del key
         passed = pass_forward(network, params, batches)
         *hidden, outputs = passed.preactivations
+        loss.check(passed.targets, outputs.shape)
         activations = (*(activate(z, network.negative_slope) for z in hidden), outputs)
         return BcdState(
             passed.preactivations if has_preactivations else (),

@@ -12,7 +12,12 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from samt_jax.base import Scalar
-from samt_jax.baselines.outputs import OutputLoss, Outputs
+from samt_jax.baselines.outputs import (
+    OutputLoss,
+    Outputs,
+    check_labels,
+    check_values,
+)
 
 
 def encode_targets(
@@ -87,11 +92,6 @@ def _hinge(outputs: Outputs, labels: Array) -> Float[Array, "n"]:
 
 
 def _is_one(labels: Array, outputs: Outputs) -> Bool[Array, "n k"]:
-    if not _are_labels(labels):
-        raise ValueError(
-            f"the hinge loss is for labels, and the targets are of dtype "
-            f"{labels.dtype}: a value has no right side of zero; take a squared error."
-        )
     return encode_targets(labels, outputs.shape[1]) == 1
 
 
@@ -119,6 +119,11 @@ def _measure(outputs: Outputs, targets: Array) -> dict[str, Scalar]:
     return {"accuracy": jnp.mean(chosen == targets)}
 
 
+def _check(targets: Array, shape: tuple[int, ...]) -> None:
+    check = check_labels if _are_labels(targets) else check_values
+    check(targets, shape)
+
+
 def _are_labels(targets: Array) -> bool:
     return not jnp.issubdtype(targets.dtype, jnp.floating)
 
@@ -127,12 +132,19 @@ def _are_labels(targets: Array) -> bool:
 HALF_SQUARED_ERROR = OutputLoss(
     "half squared error",
     _half_squared_error,
-    encode_targets,
+    _check,
     encode_targets,
     _minimise_half_squared_error,
     _measure,
+    fista_step=1.0,
 )
 # Of labels alone; summed over outputs.
 HINGE = OutputLoss(
-    "hinge", _hinge, encode_targets, encode_targets, minimise_hinge, _measure
+    "hinge",
+    _hinge,
+    check_labels,
+    encode_targets,
+    minimise_hinge,
+    _measure,
+    fista_step=None,
 )

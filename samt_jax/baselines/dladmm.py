@@ -139,17 +139,21 @@ def dladmm(
 
     It starts from the parameters that it is given (the authors draw them from a normal
     distribution of standard deviation 0.1), from a forward pass, and from outputs that
-    are 1 for the right class and -1 for the others.
+    are 1 for the right class and -1 for the others. Weights are not penalised, as in
+    the authors' code; the paper allows ℓ1 and ℓ2 terms.
 
     Args:
       network: What is trained.
       penalty: ν > 0, of the hidden layers' equations.
       output_penalty: ρ > 0, of the last layer's; ν by default. The objective falls at
-        every iteration, by the paper's theory, where it is 1 or more; 1e-6 is practice.
+        every iteration, by the paper's theory, above twice the Lipschitz constant of
+        the loss's gradient (1 for the cross-entropy, 4 for the squared error); 1e-6 is
+        practice.
       penalty_schedule: ``"every_100"``, the paper's, makes ρ and the curvatures ten
         times as large every 100 iterations; ``"on_rise"``, the authors' code's, both
         penalties (up to 0.1) and the curvatures when the network's loss has risen three
-        times in a row; ``"constant"``.
+        times in a row (there the curvatures grow from 100 neurons a layer on alone);
+        ``"constant"``.
       curvature: θ_0 and τ_0 > 0, from which backtracking starts.
       output_solver: ``"newton"`` for exact outputs, ``"fista"`` for the authors' way.
 
@@ -379,6 +383,9 @@ def _info(problem: Subproblem, variables: Variables, passed: Pass) -> LayerwiseI
             network, passed.blocks, z, variables.activations, variables.products
         ),
         network.output.measure(passed.preactivations[-1], problem.targets),
+        multiplier_term=jnp.sum(
+            variables.multiplier * (z[-1] - variables.products[-1])
+        ),
     )
 
 

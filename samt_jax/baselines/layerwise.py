@@ -37,12 +37,13 @@ class Network(NamedTuple):
         order.
       output: The loss of an example.
       negative_slope: s of the leaky ReLU after every layer but the last: 0 is the ReLU,
-        1 no activation.
+        1 no activation. It is what the methods go by: a slope that is not that of
+        `loss_fn` is another network's.
     """
 
     loss_fn: LossFn
     output: OutputLoss
-    negative_slope: float = 0.0
+    negative_slope: float
 
 
 class DenseLayer(NamedTuple):
@@ -70,6 +71,8 @@ class LayerwiseInfo(NamedTuple):
         root mean squared error. They are the network's, not the variables'.
       constraint_residual: By hidden layer, the root mean square of p_{l+1} - q_l, where
         a method splits a layer's inputs from the outputs before it.
+      multiplier_term: The objective's part that the multipliers are in; what is left of
+        it are penalties, which the residuals tell.
       is_accepted: 1 where an accelerated point was taken and 0 where it was not, by a
         method that decides it for all variables at once.
     """
@@ -80,6 +83,7 @@ class LayerwiseInfo(NamedTuple):
     activation_residual: dict[str, Scalar]
     network: dict[str, Scalar]
     constraint_residual: dict[str, Scalar] | None = None
+    multiplier_term: Scalar | None = None
     is_accepted: Scalar | None = None
 
 
@@ -220,12 +224,14 @@ def pass_forward(network: Network, params: Params, batches: Batches) -> Pass:
       The pass.
 
     Raises:
-      ValueError: As of :func:`find_layers`.
+      ValueError: As of :func:`find_layers`; or the targets are not what the output loss
+        takes.
     """
     inputs, targets = examples_of(batches)
     blocks = find_layers(network, params, batches.train)
     layers = read_layers(params, blocks, inputs.dtype)
     preactivations = forward(layers, inputs, network.negative_slope)
+    network.output.check(targets, preactivations[-1].shape)
     value = jnp.mean(network.output.values(preactivations[-1], targets))
     return Pass(inputs, targets, blocks, tuple(layers), tuple(preactivations), value)
 
@@ -392,6 +398,13 @@ def check_positive(**numbers: float) -> None:
     for name, number in numbers.items():
         if not isinstance(number, jax.core.Tracer) and not number > 0:
             raise ValueError(f"{name} is {number}; it must be greater than 0.")
+
+
+def check_not_negative(**numbers: float) -> None:
+    """Raises a `ValueError` for a number, given by its name, that is below zero."""
+    for name, number in numbers.items():
+        if not isinstance(number, jax.core.Tracer) and not number >= 0:
+            raise ValueError(f"{name} is {number}; it must be 0 or greater.")
 
 
 def rms(values: Float[Array, "..."]) -> Scalar:

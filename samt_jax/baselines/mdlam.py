@@ -24,94 +24,31 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from samt_jax.base import Algorithm, Batches, Key, Params, Scalar, StepInfo
 from samt_jax.baselines.activations import activate, clip_preactivations
 from samt_jax.baselines.kernel_terms import KernelTerms, kernel_terms
 from samt_jax.baselines.layerwise import (
     FULL_BATCH,
-    DenseLayer,
-    LayerwiseInfo,
     Network,
-    Pass,
-    check_positive,
     pass_forward,
-    products_of,
     put,
-    residuals,
-    start_variables,
     with_fitted_bias,
     with_layer,
     write_layers,
 )
+from samt_jax.baselines.mdlam_problem import (
+    MdlamState,
+    Subproblem,
+    Variables,
+    begin,
+    describe,
+    end,
+    make_rule,
+    start_state,
+)
 from samt_jax.baselines.moves import projected_move
-from samt_jax.baselines.outputs import output_minimiser
-
-
-class MdlamState(NamedTuple):
-    """State of mDLAM: the variables of every example, and what they were before.
-
-    Attributes:
-      preactivations: z_1 to z_L, each of shape ``(n, width)``.
-      activations: a_1 to a_{L-1}.
-      last_kernels: W_1 to W_L before the last iteration.
-      last_activations: a_1 to a_{L-1} before it; none where nothing is accelerated.
-      tolerance: ε of the next iteration.
-      momentum: s_k of Nesterov's sequence, from 1.
-      gram: ``a_0ᵀ a_0``.
-    """
-
-    preactivations: tuple[Float[Array, "n _"], ...]
-    activations: tuple[Float[Array, "n _"], ...]
-    last_kernels: tuple[Float[Array, "i o"], ...]
-    last_activations: tuple[Float[Array, "n _"], ...]
-    tolerance: Scalar
-    momentum: Scalar
-    gram: Float[Array, "d d"]
-
-
-class Rule(NamedTuple):
-    """The settings of :func:`mdlam` that a sweep needs."""
-
-    network: Network
-    minimise_outputs: Callable[..., Array]
-    penalty: float
-    weight_decay: float
-    accelerate: bool
-    max_doublings: int | None
-    freeze_second_bias: bool
-
-
-class Subproblem(NamedTuple):
-    """What is fixed while the variables move: data, their Gram matrix, ε and ω."""
-
-    rule: Rule
-    inputs: Float[Array, "n d"]
-    gram: Float[Array, "d d"]
-    targets: Array
-    tolerance: Scalar
-    extrapolation: Scalar
-
-
-class Variables(NamedTuple):
-    """What moves in a sweep, and where it was before the last one.
-
-    Attributes:
-      layers: W and b of every layer.
-      preactivations: z.
-      activations: a.
-      products: ``a_{l-1} W_l + b_l`` of every layer, kept up with what they are of.
-      last_kernels: W before the last iteration; not changed by a sweep.
-      last_activations: a before it.
-    """
-
-    layers: tuple[DenseLayer, ...]
-    preactivations: tuple[Float[Array, "n _"], ...]
-    activations: tuple[Float[Array, "n _"], ...]
-    products: tuple[Float[Array, "n _"], ...]
-    last_kernels: tuple[Float[Array, "i o"], ...]
-    last_activations: tuple[Float[Array, "n _"], ...]
 
 
 def mdlam(
@@ -150,7 +87,7 @@ def mdlam(
 
     Returns:
       The algorithm, which needs full batches; see :class:`MdlamState` and
-      :class:`LayerwiseInfo`.
+      :class:`~samt_jax.baselines.layerwise.LayerwiseInfo`.
 
     Raises:
       ValueError: A setting out of its range; from `init`, a network that is no chain.
@@ -173,21 +110,21 @@ def mdlam(
     Reference:
       Wang, Li, Zhao, arXiv 1811.04187.
     """
-    check_positive(penalty=penalty, tolerance=tolerance, min_tolerance=min_tolerance)
-    minimise_outputs = output_minimiser(network.output, output_solver)
-    rule = Rule(
+    rule = make_rule(
         network,
-        minimise_outputs,
-        penalty,
-        weight_decay,
-        accelerate,
-        max_doublings,
-        freeze_second_bias,
+        penalty=penalty,
+        weight_decay=weight_decay,
+        tolerance=tolerance,
+        min_tolerance=min_tolerance,
+        accelerate=accelerate,
+        max_doublings=max_doublings,
+        freeze_second_bias=freeze_second_bias,
+        output_solver=output_solver,
     )
 
     def init_fn(params: Params, batches: Batches, key: Key) -> MdlamState:
         del key
-        return start_state(rule, pass_forward(network, params, batches), tolerance)
+        return start_state(rule, pass_forward(network, params, batches))
 
     def step_fn(
         params: Params, state: MdlamState, batches: Batches, key: Key
@@ -196,69 +133,11 @@ def mdlam(
         passed = pass_forward(network, params, batches)
         problem, before = begin(rule, state, passed)
         *_, (_, after) = sweep(problem, before)
-        state = end(problem, state, before, after, min_tolerance)
+        state = end(problem, state, before, after)
         info = StepInfo(passed.value, describe(problem, after, passed))
         return write_layers(params, passed.blocks, list(after.layers)), state, info
 
     return Algorithm(init_fn, step_fn, FULL_BATCH)
-
-
-def start_state(rule: Rule, passed: Pass, tolerance: float) -> MdlamState:
-    """The state before the first iteration."""
-    preactivations, activations = start_variables(rule.network, passed)
-    dtype = passed.inputs.dtype
-    # What is before is what is now, and a donated state holds no array twice.
-    last_kernels = tuple(jnp.array(layer.kernel) for layer in passed.layers)
-    last_activations = tuple(map(jnp.array, activations))
-    return MdlamState(
-        preactivations,
-        activations,
-        last_kernels if rule.accelerate else (),
-        last_activations if rule.accelerate else (),
-        jnp.asarray(tolerance, dtype),
-        jnp.ones((), dtype),
-        passed.inputs.T @ passed.inputs,
-    )
-
-
-def begin(rule: Rule, state: MdlamState, passed: Pass) -> tuple[Subproblem, Variables]:
-    """What is fixed in an iteration, and what it starts from."""
-    extrapolation = (state.momentum - 1) / _next_momentum(state.momentum)
-    problem = Subproblem(
-        rule, passed.inputs, state.gram, passed.targets, state.tolerance, extrapolation
-    )
-    return problem, Variables(
-        passed.layers,
-        state.preactivations,
-        state.activations,
-        products_of(passed, state.activations),
-        state.last_kernels,
-        state.last_activations,
-    )
-
-
-def end(
-    problem: Subproblem,
-    state: MdlamState,
-    before: Variables,
-    after: Variables,
-    min_tolerance: float,
-) -> MdlamState:
-    """The state after an iteration."""
-    accelerate = problem.rule.accelerate
-    return MdlamState(
-        after.preactivations,
-        after.activations,
-        tuple(layer.kernel for layer in before.layers) if accelerate else (),
-        before.activations if accelerate else (),
-        jnp.maximum(state.tolerance / 2, min_tolerance),
-        _next_momentum(state.momentum),
-        state.gram,
-    )
-
-
-def _next_momentum(momentum: Scalar) -> Scalar:
-    return (1 + jnp.sqrt(1 + 4 * momentum**2)) / 2
 
 
 def sweep(problem: Subproblem, variables: Variables) -> Iterator[tuple[str, Variables]]:
@@ -273,32 +152,6 @@ def sweep(problem: Subproblem, variables: Variables) -> Iterator[tuple[str, Vari
         yield f"z{i + 1}", (variables := _fit_preactivations(problem, variables, i))
         if i < last:
             yield f"a{i + 1}", (variables := _move_activations(problem, variables, i))
-
-
-def objective(problem: Subproblem, variables: Variables) -> Scalar:
-    """F, which every update lowers while ε is what it was at the one before."""
-    rule = problem.rule
-    outputs = variables.preactivations[-1]
-    total = jnp.sum(rule.network.output.values(outputs, problem.targets))
-    for layer, z, product in zip(
-        variables.layers, variables.preactivations, variables.products, strict=True
-    ):
-        total += rule.weight_decay / 2 * jnp.sum(layer.kernel**2)
-        total += rule.penalty / 2 * jnp.sum((z - product) ** 2)
-    return total
-
-
-def describe(problem: Subproblem, variables: Variables, passed: Pass) -> LayerwiseInfo:
-    """What a step reports of its last variables and of the pass before it."""
-    network, z = problem.rule.network, variables.preactivations
-    return LayerwiseInfo(
-        objective(problem, variables),
-        jnp.sum(network.output.values(z[-1], problem.targets)),
-        *residuals(
-            network, passed.blocks, z, variables.activations, variables.products
-        ),
-        network.output.measure(passed.preactivations[-1], problem.targets),
-    )
 
 
 class Trial(NamedTuple):

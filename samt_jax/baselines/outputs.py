@@ -31,20 +31,24 @@ class OutputLoss(NamedTuple):
     Attributes:
       name: What it is called.
       values: ``values(outputs, targets)``: the loss of each example, shape ``(n,)``.
-      encode: ``encode(targets, num_outputs, dtype)``: the outputs that the targets
-        stand for, shape ``(n, k)``: one-hot codes of labels.
+      check: ``check(targets, shape)`` raises a `ValueError` for targets that do not
+        belong to outputs of this shape.
       start: ``start(targets, num_outputs, dtype)``: outputs to start from.
       minimise: ``minimise(center, weight, multiplier, targets, start)``: the exact
         minimizer of the module's problem.
       measure: ``measure(outputs, targets)``: means over the examples, by name.
+      fista_step: η of FISTA, `None` where the loss has no gradient everywhere: the
+        inverse of the gradient's Lipschitz constant, but for the cross-entropy, whose
+        constant is one half, the 4 that the authors of dlADMM take.
     """
 
     name: str
     values: Callable[[Outputs, Array], Float[Array, "n"]]
-    encode: Callable[..., Outputs]
+    check: Callable[[Array, tuple[int, ...]], None]
     start: Callable[..., Outputs]
     minimise: Callable[[Outputs, Scalar, Outputs, Array, Outputs], Outputs]
     measure: Callable[[Outputs, Array], dict[str, Scalar]]
+    fista_step: float | None
 
 
 def minimise_softmax(
@@ -101,7 +105,7 @@ def minimise_by_fista(
     targets: Array,
     start: Outputs,
     *,
-    step_size: float = 4.0,
+    step_size: float | None = None,
     tolerance: float = 1e-3,
     max_steps: int = 500,
 ) -> Outputs:
@@ -118,13 +122,15 @@ def minimise_by_fista(
       multiplier: Shape ``(n, k)``.
       targets: As the loss takes them.
       start: Where to start.
-      step_size: η. The gradient of the softmax cross-entropy has a Lipschitz constant
-        of one half, so that 2 is safe; the authors take 4.
+      step_size: η > 0, `OutputLoss.fista_step` by default.
       tolerance: Of the objective.
       max_steps: Most steps.
 
     Returns:
       The last iterate.
+
+    Raises:
+      ValueError: The loss has no gradient everywhere.
 
     Example:
       >>> zeros, labels = jnp.zeros((1, 2)), jnp.array([0])
@@ -138,6 +144,7 @@ def minimise_by_fista(
     Reference:
       Beck and Teboulle, "A fast iterative shrinkage-thresholding algorithm", 2009.
     """
+    step_size = _fista_step(loss) if step_size is None else step_size
 
     def total(z: Outputs) -> Scalar:
         pull = multiplier * z + weight / 2 * (z - center) ** 2
@@ -164,19 +171,23 @@ def minimise_by_fista(
 
 
 def output_minimiser(
-    loss: OutputLoss, solver: Literal["newton", "fista"]
+    loss: OutputLoss,
+    solver: Literal["newton", "fista"],
+    *,
+    tolerance: float = 1e-3,
 ) -> Callable[..., Outputs]:
     """What minimises over outputs: a loss's own exact way, or the authors' FISTA.
 
     Args:
       loss: The loss.
       solver: ``"newton"`` (a closed form, for the squared error) or ``"fista"``.
+      tolerance: Of FISTA; that of dlADMM's authors by default.
 
     Returns:
       A function with the arguments of `OutputLoss.minimise`.
 
     Raises:
-      ValueError: No such solver.
+      ValueError: No such solver, or FISTA for a loss that has no gradient everywhere.
     """
     if solver not in ("newton", "fista"):
         raise ValueError(
@@ -184,15 +195,57 @@ def output_minimiser(
         )
     if solver == "newton":
         return loss.minimise
-    return functools.partial(minimise_by_fista, loss)
+    _fista_step(loss)
+    return functools.partial(minimise_by_fista, loss, tolerance=tolerance)
 
 
-def _one_hot(labels: Array, num_outputs: int, dtype: jnp.dtype) -> Outputs:
-    return jax.nn.one_hot(labels, num_outputs, dtype=dtype)
+def _fista_step(loss: OutputLoss) -> float:
+    if loss.fista_step is None:
+        raise ValueError(
+            f"FISTA takes gradients, and the {loss.name} loss has none at its kinks; "
+            "take output_solver='newton', which solves it in closed form."
+        )
+    return loss.fista_step
+
+
+def check_labels(targets: Array, shape: tuple[int, ...]) -> None:
+    """Raises a `ValueError` for targets that are no labels, one an example.
+
+    Example:
+      >>> check_labels(jnp.zeros((4, 1)), (4, 3))
+      Traceback (most recent call last):
+        ...
+      ValueError: the targets are float32 of shape (4, 1); for outputs of shape (4, 3) \
+and a loss of classes they must be integers from 0 to 2 of shape (4,).
+    """
+    is_integer = jnp.issubdtype(targets.dtype, jnp.integer)
+    if not is_integer or targets.shape != shape[:1]:
+        raise ValueError(
+            f"the targets are {targets.dtype} of shape {targets.shape}; for outputs of "
+            f"shape {shape} and a loss of classes they must be integers from 0 to "
+            f"{max(shape[1] - 1, 1)} of shape {shape[:1]}."
+        )
+
+
+def check_values(targets: Array, shape: tuple[int, ...]) -> None:
+    """Raises a `ValueError` for targets that are not of the outputs' shape.
+
+    Example:
+      >>> check_values(jnp.zeros(4), (4, 1))
+      Traceback (most recent call last):
+        ...
+      ValueError: the targets are of shape (4,); for outputs of shape (4, 1) and a \
+squared error they must be of that shape.
+    """
+    if targets.shape != shape:
+        raise ValueError(
+            f"the targets are of shape {targets.shape}; for outputs of shape {shape} "
+            "and a squared error they must be of that shape."
+        )
 
 
 def _plus_minus_one(labels: Array, num_outputs: int, dtype: jnp.dtype) -> Outputs:
-    return 2 * _one_hot(labels, num_outputs, dtype) - 1
+    return 2 * jax.nn.one_hot(labels, num_outputs, dtype=dtype) - 1
 
 
 def _accuracy(outputs: Outputs, labels: Array) -> dict[str, Scalar]:
@@ -223,19 +276,21 @@ def _as_given(targets: Array, num_outputs: int, dtype: jnp.dtype) -> Outputs:
 SOFTMAX = OutputLoss(
     "softmax cross-entropy",
     optax.softmax_cross_entropy_with_integer_labels,
-    _one_hot,
+    check_labels,
     _plus_minus_one,
     minimise_softmax,
     _accuracy,
+    fista_step=4.0,
 )
 # The square of the distance, without a half; targets are of shape (n, k).
 SQUARED_ERROR = OutputLoss(
     "squared error",
     _squared_error,
-    _as_given,
+    check_values,
     _as_given,
     _minimise_squared_error,
     _rmse,
+    fista_step=0.5,
 )
 
 

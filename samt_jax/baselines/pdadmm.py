@@ -306,11 +306,13 @@ def _info(problem: Subproblem, variables: Variables, passed: Pass) -> LayerwiseI
     network, z = problem.network, variables.preactivations
     pairs = zip(variables.inputs, variables.outputs, strict=True)
     names = [block.name for block in passed.blocks[:-1]]
-    constraints = [rms(p - q) for p, q in pairs]
+    gaps = [p - q for p, q in pairs]
+    terms = [jnp.sum(u * g) for u, g in zip(variables.multipliers, gaps, strict=True)]
     return LayerwiseInfo(
         augmented_lagrangian(problem, variables),
         jnp.sum(network.output.values(z[-1], problem.targets)),
         *residuals(network, passed.blocks, z, variables.outputs, variables.products),
         network.output.measure(passed.preactivations[-1], problem.targets),
-        dict(zip(names, constraints, strict=True)),
+        dict(zip(names, map(rms, gaps), strict=True)),
+        multiplier_term=sum(terms, jnp.zeros(())),
     )

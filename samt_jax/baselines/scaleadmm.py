@@ -35,6 +35,7 @@ from samt_jax.baselines.layerwise import (
     Network,
     Pass,
     affine,
+    check_not_negative,
     check_positive,
     pass_forward,
     put,
@@ -136,7 +137,9 @@ def scaleadmm(
       network: What is trained.
       penalty: β > 0, of the layers' equations.
       activation_penalty: γ > 0, of the activations'.
-      warm_steps: Iterations before the multiplier moves.
+      warm_steps: Iterations before the multiplier moves. The authors take about ten,
+        for two classes; on images of ten classes learning all but ends where it starts
+        to move, and most iterations have to come before.
       multiplier_step: κ > 0: 1 in the paper, 2 for the method of multipliers.
       ridge: Damping of the least squares, as a share of the mean of the Gram matrix's
         diagonal; units that are never active make that matrix singular.
@@ -156,7 +159,7 @@ def scaleadmm(
       >>> from samt_jax import Batches, Chain, dense
       >>> from samt_jax.baselines import SQUARED_ERROR, Network, scaleadmm
       >>> chain = Chain((dense("a"),), lambda z, y: jnp.sum((z - y) ** 2, axis=1))
-      >>> algorithm = scaleadmm(Network(chain, SQUARED_ERROR))
+      >>> algorithm = scaleadmm(Network(chain, SQUARED_ERROR, 1.0))
       >>> params = {"a": {"kernel": jnp.zeros((1, 1)), "bias": jnp.zeros(1)}}
       >>> inputs = jnp.arange(4.0)[:, None]
       >>> batches, key = Batches((inputs, 2 * inputs + 1)), jax.random.key(0)
@@ -174,12 +177,13 @@ def scaleadmm(
         activation_penalty=activation_penalty,
         multiplier_step=multiplier_step,
     )
-    _check_not_negative(warm_steps=warm_steps, ridge=ridge)
+    check_not_negative(warm_steps=warm_steps, ridge=ridge)
     loss = network.output if output_loss is None else output_loss
 
     def init_fn(params: Params, batches: Batches, key: Key) -> ScaleadmmState:
         passed = pass_forward(network, params, batches)
         inputs, layers = passed.inputs, passed.layers
+        loss.check(passed.targets, passed.preactivations[-1].shape)
         keys = jax.random.split(key, (len(layers), 2))
         shapes = [(len(inputs), layer.kernel.shape[1]) for layer in layers]
         draws = [
@@ -336,10 +340,5 @@ def _describe(
             network, passed.blocks, z, variables.activations, variables.products
         ),
         network.output.measure(passed.preactivations[-1], passed.targets),
+        multiplier_term=jnp.sum(z[-1] * variables.multiplier),
     )
-
-
-def _check_not_negative(**numbers: float) -> None:
-    for name, number in numbers.items():
-        if not isinstance(number, jax.core.Tracer) and not number >= 0:
-            raise ValueError(f"{name} is {number}; it must be 0 or greater.")

@@ -30,27 +30,24 @@ from samt_jax.baselines.activations import activate, clip_preactivations
 from samt_jax.baselines.layerwise import (
     FULL_BATCH,
     Network,
-    check_positive,
     pass_forward,
     put,
     with_fitted_bias,
     with_layer,
     write_layers,
 )
-from samt_jax.baselines.mdlam import (
+from samt_jax.baselines.mdlam import Trial, terms_of_kernel
+from samt_jax.baselines.mdlam_problem import (
     MdlamState,
-    Rule,
     Subproblem,
-    Trial,
     Variables,
     begin,
     describe,
     end,
+    make_rule,
     start_state,
-    terms_of_kernel,
 )
 from samt_jax.baselines.moves import projected_move
-from samt_jax.baselines.outputs import output_minimiser
 
 Inertia: TypeAlias = float | Callable[[Int[Array, ""]], Scalar]
 
@@ -105,7 +102,7 @@ def tiam(
 
     Args:
       network: What is trained.
-      start_inertia: p1 >= 0, a number or a schedule over iterations.
+      start_inertia: p1 from 0 to 1, a number or a schedule over iterations.
       gradient_inertia: p2, likewise.
       beyond_inertia: p3, likewise.
       monotone: Whether a step on a block that raises the objective is replaced by the
@@ -142,20 +139,23 @@ def tiam(
     Reference:
       Yan et al., arXiv 2503.08489.
     """
-    check_positive(penalty=penalty, tolerance=tolerance, min_tolerance=min_tolerance)
     given = (start_inertia, gradient_inertia, beyond_inertia)
     _check_inertias(given)
-    minimise_outputs = output_minimiser(network.output, output_solver)
-    rule = Rule(
-        network, minimise_outputs, penalty, weight_decay, True, max_doublings, False
+    rule = make_rule(
+        network,
+        penalty=penalty,
+        weight_decay=weight_decay,
+        tolerance=tolerance,
+        min_tolerance=min_tolerance,
+        accelerate=True,
+        max_doublings=max_doublings,
+        output_solver=output_solver,
     )
 
     def init_fn(params: Params, batches: Batches, key: Key) -> TiamState:
         del key
         passed = pass_forward(network, params, batches)
-        # What is before is what is now, and a donated state holds no array twice.
-        start = jax.tree.map(jnp.array, start_state(rule, passed, tolerance))
-        return TiamState(start, jnp.zeros((), jnp.int32))
+        return TiamState(start_state(rule, passed), jnp.zeros((), jnp.int32))
 
     def step_fn(
         params: Params, state: TiamState, batches: Batches, key: Key
@@ -166,7 +166,7 @@ def tiam(
         numbers = (p(state.count) if callable(p) else p for p in given)
         p1, p2, p3 = (jnp.asarray(p, passed.inputs.dtype) for p in numbers)
         *_, (_, after) = sweep(problem, Inertias(p1, p2, p3, monotone), before)
-        following = end(problem, state.mdlam, before, after, min_tolerance)
+        following = end(problem, state.mdlam, before, after)
         info = StepInfo(passed.value, describe(problem, after, passed))
         params = write_layers(params, passed.blocks, list(after.layers))
         return params, TiamState(following, state.count + 1), info

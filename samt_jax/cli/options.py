@@ -225,6 +225,10 @@ class Settings:
     """mdlam: leave the second hidden layer's bias, as the authors' code does."""
     memory: Annotated[int | None, whole_number("--memory", 0, 100, "5")] = None
     """aa-mdlam: changes of the iterates that are kept."""
+    accept_below: Annotated[
+        str | None, choice("--accept-below", ("last", "image"), "last")
+    ] = None
+    """aa-mdlam: what an extrapolated point must be no worse than."""
     accelerated: Annotated[
         str | None, choice("--accelerated", ("weights", "all"), "weights")
     ] = None

@@ -66,8 +66,29 @@ def test_nothing_is_kept_while_the_tolerance_shrinks():
     assert np.all(infos.detail.is_accepted == 0)
 
 
+@pytest.mark.parametrize("accept_below", ["last", "image"])
+def test_a_point_that_is_taken_is_as_good_as_its_safeguard_says(accept_below, x64):
+    net, params = network((2, 4, 2), SOFTMAX, 0.1)
+    batches, key = two_moons(20), jax.random.key(0)
+    algorithm = aa_mdlam(net, accept_below=accept_below, **FIXED)
+    step, plain = jax.jit(algorithm.step), mdlam(net, accelerate=False, **FIXED)
+    step_of_plain = jax.jit(plain.step)
+    state = algorithm.init(params, batches, key)
+    excess = []
+    for _ in range(NUM_STEPS):
+        *_, image = step_of_plain(params, state.mdlam, batches, key)
+        params, state, info = step(params, state, batches, key)
+        if info.detail.is_accepted:
+            excess.append(info.detail.objective - image.detail.objective)
+    assert len(excess) > 5
+    # The two differ: by the first, points are taken that are worse than the image.
+    assert (max(excess) <= 1e-12) == (accept_below == "image")
+
+
 @pytest.mark.parametrize(("settings", "message"), [
-    ({"memory": -1}, "memory is -1; it must be at least 0"),
+    ({"memory": -1}, "memory is -1; it must be a whole number, 0 or more"),
+    ({"memory": 1.5}, "memory is 1.5; it must be a whole number"),
+    ({"accept_below": "none"}, "accept_below is 'none'; .* 'last', 'image'"),
     ({"accelerated": "biases"}, "must be one of 'weights', 'all'"),
 ])  # fmt: skip
 def test_bad_settings_are_refused(settings, message):

@@ -1,10 +1,19 @@
 """Losses of codes: values by hand, minimisers against grids."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from layerwise_problems import network
 
-from samt_jax.baselines import HALF_SQUARED_ERROR, HINGE
+from samt_jax import Batches
+from samt_jax.baselines import (
+    HALF_SQUARED_ERROR,
+    HINGE,
+    SQUARED_ERROR,
+    bcd,
+    scaleadmm,
+)
 
 LOSSES = pytest.mark.parametrize(
     "loss", [HALF_SQUARED_ERROR, HINGE], ids=lambda loss: loss.name
@@ -56,7 +65,7 @@ def test_minimiser_is_the_best_of_a_fine_grid(loss, x64, rng):
 @LOSSES
 def test_one_output_takes_the_label_for_its_code(loss):
     outputs, labels = jnp.array([[0.9], [0.2], [0.7]]), jnp.array([1, 0, 0])
-    np.testing.assert_allclose(loss.encode(labels, 1, jnp.float32)[:, 0], labels)
+    np.testing.assert_allclose(loss.start(labels, 1, jnp.float32)[:, 0], labels)
     assert abs(loss.measure(outputs, labels)["accuracy"] - 2 / 3) < 1e-6
     assert float(loss.values(jnp.ones((1, 1)), jnp.array([1]))[0]) == 0
 
@@ -70,6 +79,10 @@ def test_measures_classes_by_the_largest_output_and_values_by_their_error():
     np.testing.assert_allclose(measure(outputs, targets)["rmse"], 2.5**0.5)
 
 
-def test_hinge_refuses_values():
-    with pytest.raises(ValueError, match="the hinge loss is for labels"):
-        HINGE.values(jnp.ones((2, 1)), jnp.ones((2, 1)))
+@pytest.mark.parametrize("method", [bcd, scaleadmm])
+def test_hinge_refuses_values(method):
+    net, params = network((2, 3, 1), SQUARED_ERROR, 0.0)
+    algorithm = method(net, output_loss=HINGE)
+    batches = Batches((jnp.ones((4, 2)), jnp.ones((4, 1))))
+    with pytest.raises(ValueError, match="a loss of classes they must be integers"):
+        algorithm.init(params, batches, jax.random.key(0))

@@ -11,24 +11,34 @@ from layerwise_problems import network, run, two_moons
 from samt_jax.baselines import SOFTMAX, mdlam
 from samt_jax.baselines.activations import activate
 from samt_jax.baselines.layerwise import affine, pass_forward, start_variables
-from samt_jax.baselines.mdlam import (
-    Rule,
+from samt_jax.baselines.mdlam import sweep
+from samt_jax.baselines.mdlam_problem import (
     Subproblem,
     begin,
     end,
+    make_rule,
     objective,
     start_state,
-    sweep,
 )
+from samt_jax.baselines.outputs import minimise_by_fista
 
 pytestmark = pytest.mark.usefixtures("x64")
 
 WIDTHS, TOLERANCE = (2, 5, 4, 2), 0.3
 
 
-def rule_of(net, penalty=0.5, accelerate=True, **changes):
-    rule = Rule(net, SOFTMAX.minimise, penalty, 0.05, accelerate, None, False)
-    return rule._replace(**changes)
+def rule_of(net, penalty=0.5, accelerate=True, tolerance=TOLERANCE):
+    """One whose ε stays as it is."""
+    return make_rule(
+        net,
+        penalty=penalty,
+        weight_decay=0.05,
+        tolerance=tolerance,
+        min_tolerance=tolerance,
+        accelerate=accelerate,
+        max_doublings=None,
+        output_solver="newton",
+    )
 
 
 def objective_of(problem, variables):
@@ -44,7 +54,8 @@ def trail(accelerate, penalty, slope, tolerance=TOLERANCE):
     with jax.enable_x64(True):
         net, params = network(WIDTHS, SOFTMAX, slope)
         passed = pass_forward(net, params, two_moons(30))
-        rule, names, blocks = rule_of(net, penalty, accelerate), [], passed.blocks
+        rule = rule_of(net, penalty, accelerate, tolerance)
+        names, blocks = [], passed.blocks
 
         @jax.jit
         def iterate(state, passed):
@@ -60,7 +71,7 @@ def trail(accelerate, penalty, slope, tolerance=TOLERANCE):
                 layers=after.layers,
                 preactivations=(after.products[0], *passed.preactivations[1:]),
             )
-            return end(problem, state, before, after, tolerance), passed, found
+            return end(problem, state, before, after), passed, found
 
         @jax.jit
         @jax.value_and_grad
@@ -68,7 +79,7 @@ def trail(accelerate, penalty, slope, tolerance=TOLERANCE):
             problem = Subproblem(rule, passed.inputs, None, passed.targets, 0.0, 0.0)
             return objective_of(problem, variables)
 
-        state, at, variables = start_state(rule, passed, tolerance), passed, []
+        state, at, variables = start_state(rule, passed), passed, []
         at = at._replace(blocks=())
         for _ in range(6):
             state, at, found = iterate(state, at)
@@ -118,6 +129,7 @@ def test_hidden_preactivations_are_nearest_to_the_layers_output(case):
     names, variables, _ = trail(*case)
     grid = np.linspace(-12, 12, 24_001)
     activated = np.maximum(grid, 0) + case[2] * np.minimum(grid, 0)
+    num_clipped = num_free = 0
     for i, name in enumerate(names):
         if name in ("z1", "z2"):
             layer = int(name[1]) - 1
@@ -129,7 +141,9 @@ def test_hidden_preactivations_are_nearest_to_the_layers_output(case):
             within = np.isfinite(distance)
             assert (found[within] <= distance[within] + 1e-12).all()
             assert (found[within] >= distance[within] - 2e-3).all()
-            return
+            num_clipped += np.sum(found > 1e-9)
+            num_free += np.sum(found <= 1e-9)
+    assert min(num_clipped, num_free) > 20
 
 
 def test_without_a_box_activations_take_a_gradient_step():
@@ -161,7 +175,7 @@ def test_first_extrapolation_is_none_and_later_ones_tend_to_one():
     passed = pass_forward(net, params, two_moons(30))
     late = state._replace(momentum=jnp.array(1e4))
     assert begin(rule, late, passed)[0].extrapolation == pytest.approx(1, abs=2e-4)
-    start = start_state(rule, passed, 1.0)
+    start = start_state(rule, passed)
     assert begin(rule, start, passed)[0].extrapolation == 0
 
 
@@ -220,5 +234,29 @@ def test_variables_start_from_a_forward_pass_and_outputs_from_the_labels():
 
 def test_bad_settings_are_refused():
     net = network(WIDTHS, SOFTMAX, 0.0)[0]
-    with pytest.raises(ValueError, match="penalty is 0; it must be greater"):
-        mdlam(net, penalty=0)
+    for settings, message in (
+        ({"penalty": 0}, "penalty is 0; it must be greater"),
+        ({"weight_decay": -1.0}, "weight_decay is -1.0; it must be 0 or greater"),
+        ({"max_doublings": -1}, "max_doublings is -1; it must be 0 or greater"),
+        ({"tolerance": 1e-4}, "min_tolerance 0.001; .* must be no smaller"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            mdlam(net, **settings)
+
+
+def test_fista_ends_at_the_tolerance_of_the_authors():
+    settings = {"weight_decay": 0.05, "tolerance": 1.0, "min_tolerance": 1.0}
+    rule = make_rule(
+        network(WIDTHS, SOFTMAX, 0.0)[0],
+        penalty=1.0,
+        accelerate=False,
+        max_doublings=None,
+        output_solver="fista",
+        **settings,
+    )
+    zeros, labels = jnp.zeros((8, 3)), jnp.arange(8) % 3
+    arguments = (zeros, 1.0, zeros, labels, zeros - 1)
+    found = rule.minimise_outputs(*arguments)
+    as_given = minimise_by_fista(SOFTMAX, *arguments, tolerance=1e-4)
+    np.testing.assert_array_equal(found, as_given)
+    assert np.any(found != minimise_by_fista(SOFTMAX, *arguments, tolerance=1e-3))

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from samt_jax.baselines import SOFTMAX, SQUARED_ERROR, outputs
+from samt_jax.baselines import (
+    HALF_SQUARED_ERROR,
+    HINGE,
+    SOFTMAX,
+    SQUARED_ERROR,
+    outputs,
+)
 from samt_jax.baselines.outputs import minimise_by_fista, output_minimiser
 
 NUM_EXAMPLES, CLASSES = 12, 4
@@ -84,16 +90,44 @@ def test_newton_leaves_an_example_that_is_not_finite_and_solves_the_others(probl
     np.testing.assert_allclose(others, z[1:], atol=1e-10)
 
 
-@pytest.mark.parametrize("loss", [SOFTMAX, SQUARED_ERROR], ids=lambda loss: loss.name)
-def test_fista_approaches_the_exact_minimizer(problem, loss):
+@pytest.mark.parametrize(("loss", "weight"), [
+    (SOFTMAX, 0.5), (SQUARED_ERROR, 1e-6), (HALF_SQUARED_ERROR, 1e-6),
+])  # fmt: skip
+def test_fista_approaches_the_exact_minimum(problem, loss, weight):
     center, multiplier, labels, start = problem
-    targets = labels if loss is SOFTMAX else center[::-1]
-    exact = loss.minimise(center, 0.5, multiplier, targets, start)
-    # Its step is below the inverse Lipschitz constant of both gradients, 1/2 and 2.
+    targets = center[::-1] if loss is SQUARED_ERROR else labels
+    value = objective(loss, center, weight, multiplier, targets)
+    exact = loss.minimise(center, weight, multiplier, targets, start)
     z = minimise_by_fista(
-        loss, center, 0.5, multiplier, targets, start, step_size=0.5, tolerance=1e-13
+        loss, center, weight, multiplier, targets, start, tolerance=1e-13
     )
-    np.testing.assert_allclose(z, exact, atol=1e-5)
+    assert value(exact) - 1e-12 <= value(z) < value(exact) + 1e-3
+
+
+def test_fista_is_refused_where_a_loss_has_no_gradient():
+    with pytest.raises(ValueError, match="hinge loss has none at its kinks; take out"):
+        output_minimiser(HINGE, "fista")
+
+
+@pytest.mark.parametrize(("loss", "targets", "message"), [
+    (SOFTMAX, jnp.zeros(4), r"float32 of shape \(4,\); .* integers from 0 to 2"),
+    (SOFTMAX, jnp.zeros((4, 3), int), r"int32 of shape \(4, 3\); .* of shape \(4,\)"),
+    (HINGE, jnp.zeros((4, 3)), "a loss of classes they must be integers from 0 to 2"),
+    (SQUARED_ERROR, jnp.zeros(4), r"shape \(4,\); for outputs of shape \(4, 3\)"),
+    (HALF_SQUARED_ERROR, jnp.zeros(4), r"shape \(4,\); .* must be of that shape"),
+])  # fmt: skip
+def test_targets_that_are_not_the_losss_are_refused(loss, targets, message):
+    with pytest.raises(ValueError, match=message):
+        loss.check(targets, (4, 3))
+
+
+@pytest.mark.parametrize(("loss", "targets"), [
+    (SOFTMAX, jnp.zeros(4, "uint8")), (HINGE, jnp.zeros(4, int)),
+    (HALF_SQUARED_ERROR, jnp.zeros(4, int)), (HALF_SQUARED_ERROR, jnp.zeros((4, 3))),
+    (SQUARED_ERROR, jnp.zeros((4, 3))),
+])  # fmt: skip
+def test_targets_that_are_the_losss_pass(loss, targets):
+    loss.check(targets, (4, 3))
 
 
 def test_fista_of_the_authors_stops_within_its_tolerance(problem):

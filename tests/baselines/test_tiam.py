@@ -11,7 +11,13 @@ from layerwise_problems import network, run, two_moons
 from samt_jax import Batches
 from samt_jax.baselines import SOFTMAX, SQUARED_ERROR, mdlam, tiam
 from samt_jax.baselines.layerwise import pass_forward
-from samt_jax.baselines.mdlam import Rule, begin, end, objective, start_state
+from samt_jax.baselines.mdlam_problem import (
+    begin,
+    end,
+    make_rule,
+    objective,
+    start_state,
+)
 from samt_jax.baselines.tiam import Inertias, sweep
 
 SLOPE, PENALTY, DECAY, TOLERANCE = 0.1, 4.0, 0.05, 0.3
@@ -24,13 +30,22 @@ def trail(monotone, p1, p2, p3):
     """Four iterations at a fixed tolerance: problems, names, variables, objectives."""
     with jax.enable_x64(True):
         net, params = network((2, 5, 2), SOFTMAX, SLOPE)
-        rule = Rule(net, SOFTMAX.minimise, PENALTY, DECAY, True, None, False)
+        rule = make_rule(
+            net,
+            penalty=PENALTY,
+            weight_decay=DECAY,
+            tolerance=TOLERANCE,
+            min_tolerance=TOLERANCE,
+            accelerate=True,
+            max_doublings=None,
+            output_solver="newton",
+        )
         batches, names = two_moons(30), []
         inertias = Inertias(*map(jnp.float64, (p1, p2, p3)), monotone)
 
         def record(params):
             passed = pass_forward(net, params, batches)
-            state = start_state(rule, passed, TOLERANCE)
+            state = start_state(rule, passed)
             found, values = [], []
             for _ in range(4):
                 problem, before = begin(rule, state, passed)
@@ -38,7 +53,7 @@ def trail(monotone, p1, p2, p3):
                 found += steps
                 values += [objective(problem, variables) for _, variables in steps]
                 after = found[-1][1]
-                state = end(problem, state, before, after, TOLERANCE)
+                state = end(problem, state, before, after)
                 passed = passed._replace(
                     layers=after.layers,
                     preactivations=(after.products[0], *passed.preactivations[1:]),
