@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from layerwise_problems import network, run, two_moons
 
-from samt_jax.baselines import SOFTMAX, Network, dladmm, pdadmm, scaleadmm
+from samt_jax import Batches
+from samt_jax.baselines import (
+    SOFTMAX,
+    SQUARED_ERROR,
+    Network,
+    dladmm,
+    pdadmm,
+    scaleadmm,
+)
 from samt_jax.baselines.layerwise import (
     find_layers,
     pass_forward,
@@ -20,6 +28,17 @@ def test_a_pass_is_the_networks_own(x64):
     assert [block.name for block in passed.blocks] == ["layer_0", "layer_1"]
     assert [z.shape for z in passed.preactivations] == [(10, 3), (10, 2)]
     assert passed.value == pytest.approx(net.loss_fn(params, batches.train))
+
+
+def test_targets_that_the_output_loss_does_not_take_are_refused():
+    net, params = network((2, 3, 1), SQUARED_ERROR, 0.1)
+    batches = Batches((jnp.ones((4, 2)), jnp.ones(4)))
+    # By default JAX would spread outputs and targets over a square of differences.
+    with (
+        jax.numpy_rank_promotion("allow"),
+        pytest.raises(ValueError, match=r"shape \(4,\); for outputs of shape \(4, 1"),
+    ):
+        pass_forward(net, params, batches)
 
 
 # Of each method: weights of the squares in linear, activation and split residuals.
