@@ -87,7 +87,7 @@ METHODS = {
         "dladmm",
         {"penalty_schedule": "on_rise", "output_solver": "fista"},
         200,
-        _WIDTHS,
+        (100,),
         _UNIT,
     ),
     "mDLAM, as its code": Method(
@@ -99,7 +99,7 @@ METHODS = {
             "output_solver": "fista",
         },
         200,
-        _WIDTHS,
+        (100, 400),
         _UNIT,
     ),
     "pdADMM": Method("pdadmm", {}, 50, (100, 400), _UNIT),

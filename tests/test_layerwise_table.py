@@ -15,13 +15,13 @@ def test_table_has_last_best_the_papers_and_what_is_missing(tmp_path, monkeypatc
     path = tmp_path / "lines.jsonl"
     append_line(path, line("mDLAM", "mnist", 100, 0.5, 0.9, 0.8))
     append_line(path, line("BCD", "mnist", 400, 0.1, status="diverged"))
-    append_line(path, line("mDLAM, as its code", "fashion_mnist", 800, 0.123))
+    append_line(path, line("mDLAM, as its code", "fashion_mnist", 400, 0.501))
     monkeypatch.setattr(layerwise_rivals, "RESULTS", path)
     of_mnist, of_fashion_mnist = layerwise_rivals.table().split("fashion_mnist:")
     assert "| mDLAM | 200 | 80.00 (90.00, 2) / 82.73 |  |  |  |" in of_mnist
     assert "| BCD | 50 |  |  | 10.00 (10.00, 1) diverged |  |" in of_mnist
     assert "; mDLAM at 200" in of_mnist and "; mDLAM at 100" not in of_mnist
-    row = "| mDLAM, as its code | 200 |  |  |  | 12.30 (12.30, 1) / 12.30 |"
+    row = "| mDLAM, as its code | 200 |  |  | 50.10 (50.10, 1) / 50.11 |  |"
     assert row in of_fashion_mnist
     assert "dlADMM at 800" in of_fashion_mnist
 
