@@ -11,6 +11,7 @@ import numpy as np
 from benchmarks import (
     abstract,
     better,
+    layerwise_collapse,
     layerwise_rivals,
     method_features,
     mixing_report,
@@ -86,7 +87,9 @@ def write_report() -> None:
         *(_experiment(*each) for each in EXPERIMENTS.items() if each[0] != BETTER),
         _better(lines),
         "## Table 3 (E13)\n\n`python -m benchmarks.layerwise_rivals run`, one seed.\n\n"
-        + layerwise_rivals.table(),
+        + layerwise_rivals.table()
+        + "\n"
+        + layerwise_collapse.table(lines_of(layerwise_collapse.RESULTS)),
         abstract.quoted_accuracy(lines),
         abstract.cnn_epoch(),
         f"## What the eta models answer\n\n{mixing_report.section(PICTURES)}",
