@@ -80,7 +80,7 @@ def run() -> None:
 def table(lines: Sequence[dict[str, Any]]) -> str:
     """Of how many starts the second kernel moves, by data set and width."""
     rows = [
-        "From how many starts the outputs' layer moves in three iterations of the code, "
+        "From how many starts the outputs' layer moves in three iterations of it, "
         "whose cap is a curvature of 1024, and in brackets the smallest and largest "
         "that its step may need (`python -m benchmarks.layerwise_collapse`):\n",
         f"| data | {' | '.join(f'h = {width}' for width in WIDTHS)} |",
