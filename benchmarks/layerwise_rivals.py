@@ -48,7 +48,7 @@ that at any width that was run. Its authors' code (rows "as its code") gives a s
 after ten doublings of its curvature and leaves the block as it is. What curvature the \
 outputs' kernel needs grows with the number and brightness of the images and with the \
 width, and from how many starts it moves at all falls with them, as below: a collapse \
-with the width that takes Fashion-MNIST first, as the paper's does.
+with the width that takes Fashion-MNIST first, as the paper's does, if at fewer units.
 """
 
 
