@@ -5,9 +5,9 @@
 Their code gives a step up after ten doublings of its curvature, which ends at 1024, and
 leaves the block as it is. The curvature that the step on the second kernel may need,
 the largest eigenvalue of ρ a₁ᵀa₁, grows with the width, so that from some width on the
-outputs' layer does not move, and the network keeps the accuracy of its start. Three
-iterations from each of six starts; 784-h-10, settings and start of `"mDLAM, as its
-code"` of `layerwise_rivals.py`. One line a start, in
+outputs' layer does not move, and the network stays near the accuracy of its start.
+Three iterations from each of six starts; 784-h-10, settings and start of `"mDLAM, as
+its code"` of `layerwise_rivals.py`. One line a start, in
 `benchmarks/results/layerwise_collapse.jsonl`; what stands there is not run again.
 """
 

@@ -43,12 +43,13 @@ _REASONS = """The paper says of these rows neither how many iterations they took
 with which penalties, start, pixels or slope of the activation, so that a number above \
 its own that is passed within a few dozen iterations may be no more than a longer run. \
 Its collapse of mDLAM is another matter: accuracies at or below chance are those of \
-networks that have not moved from their start. The method as it is written does not do \
-that at any width that was run. Its authors' code (rows "as its code") gives a step up \
-after ten doublings of its curvature and leaves the block as it is. What curvature the \
-outputs' kernel needs grows with the number and brightness of the images and with the \
-width, and from how many starts it moves at all falls with them, as below: a collapse \
-with the width that takes Fashion-MNIST first, as the paper's does, if at fewer units.
+networks whose outputs' kernel has not left its start. The method as it is written \
+does not do that at any width that was run. Its authors' code (rows "as its code") \
+gives a step up after ten doublings of its curvature and leaves the block as it is. \
+What curvature the outputs' kernel needs grows with the number and brightness of the \
+images and with the width, and from how many starts it moves at all falls with them, \
+as below: a collapse with the width that takes Fashion-MNIST first, as the paper's \
+does, if at fewer units.
 """
 
 

@@ -175,12 +175,11 @@ def end(
 ) -> MdlamState:
     """The state after an iteration."""
     rule = problem.rule
-    accelerate = rule.accelerate
     return MdlamState(
         after.preactivations,
         after.activations,
-        tuple(layer.kernel for layer in before.layers) if accelerate else (),
-        before.activations if accelerate else (),
+        tuple(layer.kernel for layer in before.layers) if rule.accelerate else (),
+        before.activations if rule.accelerate else (),
         jnp.maximum(state.tolerance / 2, rule.min_tolerance),
         _next_momentum(state.momentum),
         state.gram,
