@@ -1,6 +1,6 @@
 """What the paper leaves open, one setting at a time, judged on the validation split.
 
-    python -m benchmarks.readings run [--quick] [--problems ...]
+    python -m benchmarks.readings run [--quick] [--problems ...] [--readings ...]
     python -m benchmarks.readings table
 
 The centre is the library's defaults; each reading changes one setting of it. MNIST and
@@ -36,13 +36,13 @@ from benchmarks.trials import run_missing
 QUICK, QUICK_EPOCHS = Path("runs") / "readings-quick.jsonl", 1
 
 
-def run(names: Sequence[str], *, quick: bool) -> None:
-    """Makes the runs that have no line yet, problem by problem."""
+def run(names: Sequence[str], readings: Sequence[str], *, quick: bool) -> None:
+    """Makes the runs of these readings that have no line yet, problem by problem."""
     path = QUICK if quick else RESULTS
     path.parent.mkdir(exist_ok=True)
     for name in names:
         for reading in READINGS:
-            if name not in reading.problems:
+            if reading.name not in readings or name not in reading.problems:
                 continue
             problem = PROBLEMS[name]._replace(use_bias=reading.use_bias)
             if quick:
@@ -53,14 +53,16 @@ def run(names: Sequence[str], *, quick: bool) -> None:
 
 def main() -> None:
     """The command."""
+    every = [reading.name for reading in READINGS]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.readings")
     parser.add_argument("command", choices=("run", "table"))
     parser.add_argument("--problems", nargs="+", choices=NAMES, default=NAMES)
+    parser.add_argument("--readings", nargs="+", choices=every, default=every)
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     if options.command == "run":
         names = NAMES[:2] if options.quick else options.problems
-        run(names, quick=options.quick)
+        run(names, options.readings, quick=options.quick)
     else:
         print(table())
 

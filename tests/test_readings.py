@@ -75,8 +75,11 @@ def test_a_reading_is_run_once_and_without_the_test_set(tmp_path, monkeypatch):
     monkeypatch.setattr(readings, "RESULTS", tmp_path / "lines.jsonl")
     monkeypatch.setattr(trials, "build", build_noted)
     monkeypatch.setattr(trials, "SEEDS", (0, 1))
+    names = ["digits 4", "mnist 100"]
+    readings.run(names, ["centre"], quick=False)
+    assert not built
     for _ in range(2):
-        readings.run(["digits 4", "mnist 100"], quick=False)
+        readings.run(names, ["centre", "no biases"], quick=False)
     assert built == [(False, False)]
     lines = trials.lines_of(tmp_path / "lines.jsonl")
     assert [(each["phase"], each["seed"]) for each in lines] == [
