@@ -31,7 +31,7 @@ from pathlib import Path
 from benchmarks.open_settings import NAMES, READINGS
 from benchmarks.problems import PROBLEMS
 from benchmarks.readings_report import RESULTS, table
-from benchmarks.trials import run_missing
+from benchmarks.trials import SEEDS, run_missing
 
 QUICK, QUICK_EPOCHS = Path("runs") / "readings-quick.jsonl", 1
 
@@ -48,7 +48,7 @@ def run(names: Sequence[str], readings: Sequence[str], *, quick: bool) -> None:
             if quick:
                 problem = problem._replace(epochs=QUICK_EPOCHS)
             method = reading.method
-            run_missing(method, problem, "reading", method.settings, path)
+            run_missing(method, problem, "reading", method.settings, path, SEEDS)
 
 
 def main() -> None:

@@ -60,8 +60,8 @@ paper's method; "SAMT-S" has this library's defaults, with momentum as direction
 
 By one rule (`benchmarks/claims.py`): a claim is a list of comparisons between methods,
 each decided by a t-test at the {100 * LEVEL:g} % level on differences of runs with the
-same seed. Three seeds find only large differences: "open" is the usual answer to a
-small one.
+same seed. Three to five seeds find only large differences: "open" is the usual answer
+to a small one.
 """
 
 _QUESTIONS = """# The open questions
@@ -156,7 +156,7 @@ def _measured(quantity: str, runs: Sequence[Line]) -> str:
 
 
 def experiment_table(experiment: Experiment, lines: Sequence[Line]) -> str:
-    """A row a method, a column a problem, and what is missing.
+    """A row a method, a column a problem; how many seeds, and what is missing.
 
     Args:
       experiment: The experiment.
@@ -183,8 +183,24 @@ def experiment_table(experiment: Experiment, lines: Sequence[Line]) -> str:
         else f"anything on {problem}"
         for problem, names in missing.items()
     ]
-    words = f"\nNot run yet: {'; '.join(told)}.\n" if told else ""
-    return "\n".join(rows) + "\n" + words
+    words = f"Not run yet: {'; '.join(told)}.\n" if told else ""
+    return "\n".join((*rows, f"\nSeeds: {_seeds(experiment, lines)}.\n", words))
+
+
+def _seeds(experiment: Experiment, lines: Sequence[Line]) -> str:
+    """How many seeds a cell has, with the problems where that is not the same for all.
+
+    Three are the least; what decides a claim has more.
+    """
+    found: dict[str, list[str]] = {}
+    for problem in experiment.problems:
+        numbers = {len(final_lines(m.name, problem, lines)) for m in experiment.methods}
+        if numbers := numbers - {0}:
+            words = " to ".join(map(str, sorted({min(numbers), max(numbers)})))
+            found.setdefault(words, []).append(problem)
+    if len(found) == 1:
+        return next(iter(found))
+    return "; ".join(f"{words} on {', '.join(each)}" for words, each in found.items())
 
 
 def _cell(runs: Sequence[Line], problem: str, method: str) -> str:

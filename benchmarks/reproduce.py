@@ -3,11 +3,12 @@
     python -m benchmarks.reproduce list
     python -m benchmarks.reproduce table2
     python -m benchmarks.reproduce table2 --quick
-    python -m benchmarks.reproduce table2 --problems "fashion_mnist 100"
+    python -m benchmarks.reproduce table2 --problems "fashion_mnist 100" [--seeds 5]
     python -m benchmarks.reproduce figure5 --time [--methods ...]
     python -m benchmarks.reproduce report
 
-What stands in the results is not run again, so that a run can be stopped and taken up.
+What stands in the results is not run again, so that a run can be stopped and taken up,
+and more seeds than three be made where a claim wants them.
 `--quick` tries the experiment out in minutes: two epochs of the smallest networks each,
 into a file of its own below `runs/`, and prints what came of it; nothing of it goes
 into the report, `benchmarks/REPORT.md`, which is made of the committed lines. `--time`
@@ -26,7 +27,7 @@ from benchmarks.problems import PROBLEMS
 from benchmarks.questions import QUESTIONS
 from benchmarks.report import REPORT, experiment_table, write_report
 from benchmarks.timing import time_methods
-from benchmarks.trials import lines_of, run_method
+from benchmarks.trials import SEEDS, lines_of, run_method
 
 QUICK = Path("runs") / "reproduce-quick.jsonl"
 QUICK_EPOCHS = 2
@@ -35,7 +36,13 @@ LARGE = ("400", "800", "x4", "x8")
 ALL = EXPERIMENTS | QUESTIONS
 
 
-def run(name: str, *, quick: bool, only: Sequence[str] | None = None) -> None:
+def run(
+    name: str,
+    *,
+    quick: bool,
+    only: Sequence[str] | None = None,
+    num_seeds: int = len(SEEDS),
+) -> None:
     """Makes the runs of an experiment that have no line yet, and prints its table."""
     experiment = ALL[name]
     if only is not None:
@@ -49,7 +56,7 @@ def run(name: str, *, quick: bool, only: Sequence[str] | None = None) -> None:
     started = time.monotonic()
     for benchmark in problems:
         for method in experiment.methods:
-            run_method(method, benchmark, experiment.path)
+            run_method(method, benchmark, experiment.path, range(num_seeds))
     minutes = (time.monotonic() - started) / 60
     print(f"{name}: {minutes:.1f} minutes, at most {experiment.minutes} were meant.",
           file=sys.stderr)  # fmt: skip
@@ -85,6 +92,7 @@ def main() -> None:
     parser.add_argument("what", choices=(*ALL, "list", "report"))
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--problems", nargs="+", help="of the experiment's alone")
+    parser.add_argument("--seeds", type=int, default=len(SEEDS), help="a method's")
     parser.add_argument("--time", action="store_true")
     parser.add_argument("--methods", nargs="+", help="of those that are timed")
     options = parser.parse_args()
@@ -97,7 +105,12 @@ def main() -> None:
     elif options.time:
         time_first(options.what, options.methods)
     else:
-        run(options.what, quick=options.quick, only=options.problems)
+        run(
+            options.what,
+            quick=options.quick,
+            only=options.problems,
+            num_seeds=options.seeds,
+        )
 
 
 if __name__ == "__main__":

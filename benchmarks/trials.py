@@ -31,6 +31,7 @@ from samt_jax.runs import append_line, read_lines
 from samt_jax.training import EpochRecord, prepare, run
 
 TUNING_SEED = 100
+# What every cell has at least; what decides a claim may have more.
 SEEDS = (0, 1, 2)
 LAST_EPOCHS = 2
 TUNING_EPOCHS = 5
@@ -81,20 +82,23 @@ class Method(NamedTuple):
         return rates | self.settings
 
 
-def run_method(method: Method, benchmark: Benchmark, path: Path) -> None:
+def run_method(
+    method: Method, benchmark: Benchmark, path: Path, seeds: Sequence[int] = SEEDS
+) -> None:
     """Tunes a method where it is to be tuned, and makes its final runs.
 
     Args:
       method: The method.
       benchmark: What it is trained on.
       path: File of the lines; what stands there is not run again.
+      seeds: The seeds of the final runs.
     """
     if method.is_tuned:
         tuning = PROBLEMS[benchmark.tuned_on]
         while missing := missing_trials(method, tuning.name, lines_of(path)):
-            run_missing(method, tuning, "tuning", missing[0], path)
+            run_missing(method, tuning, "tuning", missing[0], path, (TUNING_SEED,))
     settings = chosen_settings(method, benchmark, lines_of(path))
-    run_missing(method, benchmark, "final", settings, path)
+    run_missing(method, benchmark, "final", settings, path, seeds)
 
 
 def lines_of(path: Path) -> list[Line]:
@@ -191,7 +195,12 @@ def epochs_to_target(line: Line, target: float) -> int | None:
 
 
 def run_missing(
-    method: Method, benchmark: Benchmark, phase: str, settings: Settings, path: Path
+    method: Method,
+    benchmark: Benchmark,
+    phase: str,
+    settings: Settings,
+    path: Path,
+    seeds: Sequence[int],
 ) -> None:
     """Makes a method's runs of a phase that have no line yet.
 
@@ -203,6 +212,7 @@ def run_missing(
         set, which no other sees.
       settings: The optimizer's settings.
       path: File of the lines.
+      seeds: The seeds of the runs.
     """
     done = [
         line["seed"]
@@ -210,15 +220,13 @@ def run_missing(
         if is_of(line, method.name, benchmark.name, phase)
         and line["settings"] == settings
     ]
-    is_tuning = phase == "tuning"
-    seeds = [
-        seed for seed in ((TUNING_SEED,) if is_tuning else SEEDS) if seed not in done
-    ]
-    if not seeds:
+    missing = [seed for seed in seeds if seed not in done]
+    if not missing:
         return
     problem = build(benchmark, with_test=phase == "final")
-    budget = benchmark._replace(epochs=TUNING_EPOCHS) if is_tuning else benchmark
-    for line in run_seeds(method, budget, problem, settings, seeds):
+    if phase == "tuning":
+        benchmark = benchmark._replace(epochs=TUNING_EPOCHS)
+    for line in run_seeds(method, benchmark, problem, settings, missing):
         append_line(path, {"phase": phase} | line)
         print(phase, benchmark.name, method.name, settings, line["seed"],
               line["status"], f"{validation_score(line):.4f}",

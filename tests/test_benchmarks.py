@@ -97,11 +97,10 @@ def a_scalar(benchmark, *, with_test):
 
 def test_run_tunes_without_the_test_set_and_repeats_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(trials, "PROBLEMS", {"digits 4": DIGITS})
-    monkeypatch.setattr(trials, "SEEDS", (0, 1))
     monkeypatch.setattr(trials, "build", a_scalar)
     path = tmp_path / "lines.jsonl"
     method = Method("SGD-HD", "sgd-hd", {"hyper_learning_rate": 1e-4})
-    trials.run_method(method, DIGITS, path)
+    trials.run_method(method, DIGITS, path, seeds=(0, 1))
     lines = trials.lines_of(path)
     tuning = [each for each in lines if each["phase"] == "tuning"]
     final = [each for each in lines if each["phase"] == "final"]
@@ -116,10 +115,22 @@ def test_run_tunes_without_the_test_set_and_repeats_nothing(tmp_path, monkeypatc
         rates = each["rates"]["HypergradientInfo.learning_rate"]
         assert rates == pytest.approx([chosen["learning_rate"]] * 2, rel=0.05)
     path.write_text("".join(path.read_text().splitlines(True)[:-1]))
-    trials.run_method(method, DIGITS, path)
+    trials.run_method(method, DIGITS, path, seeds=(0, 1))
     again = trials.lines_of(path)
     assert [each["seed"] for each in again] == [each["seed"] for each in lines]
     assert again[-1]["test_accuracy"] == lines[-1]["test_accuracy"]
+
+
+def test_more_seeds_are_made_beside_those_that_stand(tmp_path, monkeypatch):
+    monkeypatch.setattr(trials, "PROBLEMS", {"digits 4": DIGITS})
+    monkeypatch.setattr(trials, "build", a_scalar)
+    path, method = tmp_path / "lines.jsonl", Method("SGD", "sgd")
+    trials.run_method(method, DIGITS, path)
+    before = trials.lines_of(path)
+    trials.run_method(method, DIGITS, path, seeds=range(5))
+    after = trials.lines_of(path)
+    assert after[: len(before)] == before
+    assert [each["seed"] for each in after[len(before) - 3 :]] == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_a_reading_is_run_once_and_without_the_test_set(tmp_path, monkeypatch):
     monkeypatch.setitem(PROBLEMS, "digits 4", digits)
     monkeypatch.setattr(readings, "RESULTS", tmp_path / "lines.jsonl")
     monkeypatch.setattr(trials, "build", build_noted)
-    monkeypatch.setattr(trials, "SEEDS", (0, 1))
+    monkeypatch.setattr(readings, "SEEDS", (0, 1))
     names = ["digits 4", "mnist 100"]
     readings.run(names, ["centre"], quick=False)
     assert not built

@@ -171,6 +171,7 @@ def test_the_report_has_verdicts_tables_pictures_and_what_is_missing(
     assert "| A | 91.00 ± 1.00 |" in text
     assert "(1 of 3 diverged) |" in text
     assert "Not run yet: C on mnist 100." in text
+    assert "\nSeeds: 3.\n" in text
     assert "| E1 | HD is not competitive | not tested here |" in text
     assert (tmp_path / "figure3-mnist-100.png").stat().st_size > 10_000
     assert "(pictures/figure3-mnist-100.png)" in text
@@ -179,6 +180,15 @@ def test_the_report_has_verdicts_tables_pictures_and_what_is_missing(
     assert "after the first epoch, %:\n\n| method | mnist 100 |" in questions
     assert "| A | 50.00 ± 0.00 |" in questions
     assert f"| O5 | {TRANSFERRED.words} | not tested here |" in questions
+
+
+def test_a_table_says_how_many_seeds_its_cells_have():
+    methods = (Method("A", "sgd"), Method("B", "adam"), Method("C", "lion"))
+    experiment = EXPERIMENTS["figure3"]._replace(methods=methods)
+    lines = [*runs("A", *(0.9,) * 5), *runs("B", *(0.8,) * 3)]
+    wider = [each | {"problem": "mnist 400"} for each in runs("A", *(0.9,) * 3)]
+    table = report.experiment_table(experiment, lines + wider)
+    assert "\nSeeds: 3 to 5 on mnist 100; 3 on mnist 400.\n" in table
 
 
 def test_quick_keeps_the_narrowest_networks_and_writes_elsewhere():
