@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks import rivals
+from benchmarks.open_settings import GRADIENT
 from benchmarks.problems import WIDTHS
 from benchmarks.trials import Method
 
@@ -41,8 +42,6 @@ class Experiment(NamedTuple):
     quantities: tuple[str, ...] = ()
 
 
-# The settings of SAMT with the paper's direction, chosen on validation.
-READING = {"direction": "gradient", "learning_rate": 0.2, "proposal_max": 0.5}
 # The experiment that is none of the paper's.
 BETTER = "better"
 REDUCED = "KMNIST: the reduced set, an eighth of the images."
@@ -82,7 +81,7 @@ _GRANULARITIES = _named("SAMT-S", "SAMT-E", "SAMT-R", "SAMT-C")
 
 def fixed(name: str, optimizer: str, **settings: Any) -> Method:
     """SAMT with the paper's direction, and what is varied of it; nothing is tuned."""
-    return Method(name, optimizer, READING | settings, is_tuned=False)
+    return Method(name, optimizer, GRADIENT | settings, is_tuned=False)
 
 
 def ablations(letter: str) -> tuple[Method, ...]:

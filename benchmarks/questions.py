@@ -1,7 +1,7 @@
 """The open questions of the field as lists of runs, and as claims to be decided.
 
 Each is made by `python -m benchmarks.reproduce NAME`, of three seeds on Fashion-MNIST
-where nothing else is said. SAMT has the study's settings (`READING`), which were chosen
+where nothing else is said. SAMT has the settings of the studies (`GRADIENT`), chosen
 on the validation split, and one thing about it is varied; nothing is tuned here. A
 problem's epochs are the budget of all methods on it (`problems.py`).
 """

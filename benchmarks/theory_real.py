@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from benchmarks.experiments import READING
+from benchmarks.open_settings import GRADIENT
 from benchmarks.problems import PROBLEMS, build
 from benchmarks.theory_arms import RATIO
 from benchmarks.theory_runs import rounded
@@ -62,7 +62,7 @@ def run_real(path: Path) -> None:
             line = run_seed(seed)
             append_line(path, {
                 "kind": "real", "method": name, "seed": seed, "problem": PROBLEM,
-                "settings": READING, **line, **machine(),
+                "settings": GRADIENT, **line, **machine(),
             })  # fmt: skip
             print(name, seed, line["share"], line["exponent"], flush=True)
 
@@ -71,7 +71,7 @@ def _runner(optimizer: str) -> Callable[[int], Line]:
     """Compiles a method once, for all its seeds."""
     benchmark = PROBLEMS[PROBLEM]
     problem = build(benchmark, with_test=False)
-    algorithm = make_optimizer(optimizer, **READING)(
+    algorithm = make_optimizer(optimizer, **GRADIENT)(
         problem.loss_fn, jax.random.key(0), STOPS[-1]
     )
     order = data_order(len(problem.train[1]), benchmark.batch_size,
