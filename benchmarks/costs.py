@@ -49,17 +49,20 @@ CELLS = {
 class Spent(NamedTuple):
     """What a run spent until its validation accuracy was the problem's target.
 
-    Infinite where it never was; `None` where the cost of a step is not known.
+    A run that never got there would have spent an epoch more than its own at least, and
+    that is what stands for it. `None` where the cost of a step is not known.
 
     Attributes:
-      epochs: Epochs.
+      is_reached: Whether the target was.
+      epochs: Epochs, whole ones: accuracy is measured at their ends.
       updates: Updates of each weight.
       gradients: Gradients of a batch's loss.
       flops: Floating-point operations.
       seconds: Seconds of training, on a machine of its own.
     """
 
-    epochs: float
+    is_reached: bool
+    epochs: int
     updates: float
     gradients: float
     flops: float | None
@@ -69,15 +72,17 @@ class Spent(NamedTuple):
 def spent(line: Line) -> Spent:
     """What a run spent until its problem's target."""
     problem, method = line["problem"], line["method"]
-    epochs = epochs_to_target(line, PROBLEMS[problem].target)
-    share = np.inf if epochs is None else epochs / line["epochs"]
+    found = epochs_to_target(line, PROBLEMS[problem].target)
+    epochs = line["epochs"] + 1 if found is None else found
+    share = epochs / line["epochs"]
     # DANTE takes several steps on a layer before the next.
     is_dante = line["optimizer"] == "dante"
     visits = line["settings"].get("num_updates", 5) if is_dante else 1
     flops, seconds = flops_per_step(problem, method), seconds_per_step(problem, method)
     steps = share * line["steps"]
     return Spent(
-        epochs=np.inf if epochs is None else epochs,
+        is_reached=found is not None,
+        epochs=epochs,
         updates=steps * visits,
         gradients=share * line["gradient_evaluations"],
         flops=None if flops is None else steps * flops,
@@ -132,11 +137,13 @@ def _seconds(line: Line) -> np.ndarray:
 
 @functools.cache
 def timed_together(problem: str) -> dict[str, Line]:
-    """The lines of the phase `time` on a problem, by method, the last of each."""
+    """The last line of the phase `time` of each method on a problem's network."""
+    network = network_name(PROBLEMS[problem])
     return {
         line["method"]: line
         for line in lines_of(rivals.RESULTS)
-        if line["phase"] == "time" and line["problem"] == problem
+        if line["phase"] == "time"
+        and network_name(PROBLEMS[line["problem"]]) == network
     }
 
 

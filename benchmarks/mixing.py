@@ -28,7 +28,7 @@ import optax
 
 from benchmarks.experiments import squashes
 from benchmarks.problems import PROBLEMS, Benchmark, build
-from benchmarks.trials import SEEDS, Line, Method, is_of, lines_of, machine
+from benchmarks.trials import Line, Method, is_of, lines_of, machine
 from samt_jax import (
     EtaMLP,
     get_block,
@@ -47,13 +47,17 @@ RESULTS = Path(__file__).parent / "results" / "mixing.jsonl"
 QUICK = Path("runs") / "mixing-quick.jsonl"
 NAMES = ("mnist 100", "fashion_mnist 100")
 QUANTITIES = ("mixing_weight", "proposal")
+SEEDS = (0, 1, 2)
 EVERY, BINS = 100, 20
 
 # The general engine keeps what a visit saw in its state.
 METHODS = tuple(
-    method._replace(settings=method.settings | {"engine": "general"})
+    method._replace(
+        name=f"SAMT-{letter}, {squash}",
+        settings=method.settings | {"engine": "general", "squash": squash},
+    )
     for letter in "SE"
-    for method in squashes(letter)
+    for squash, method in zip(("tanh", "sigmoid"), squashes(letter), strict=True)
 )
 
 # By quantity and block, for each seed all that its eta model answers.

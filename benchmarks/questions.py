@@ -2,26 +2,30 @@
 
 Each is made by `python -m benchmarks.reproduce NAME`, of three seeds on Fashion-MNIST
 where nothing else is said. SAMT has the settings of the studies (`GRADIENT`), chosen
-on the validation split, and one thing about it is varied; nothing is tuned here. A
-problem's epochs are the budget of all methods on it (`problems.py`).
+on the validation split, and one thing about it is varied; the constant step alone is
+tuned here. A problem's epochs are the budget of all methods on it (`problems.py`).
 """
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
-from benchmarks.claims import Claim, Comparison
-from benchmarks.experiments import Experiment, fixed
+from benchmarks.claims import Claim, all_pairs
+from benchmarks.experiments import (
+    CONSTANT,
+    PLAIN,
+    STUDIES,
+    TUNED_CONSTANT,
+    Experiment,
+    fixed,
+)
 from benchmarks.problems import DEPTHS
 from benchmarks.trials import Method
 from samt_jax import FEATURE_NAMES
 
-RESULTS = Path(__file__).parent / "results" / "questions.jsonl"
-
 # What all variations are compared with: five features, a block a layer, fresh eta
 # models that learn.
-PLAIN = "SAMT-S, as it is"
-_PLAIN = fixed(PLAIN, "samt-s")
+_PLAIN, _ELEMENT = PLAIN["S"], PLAIN["E"]
+_AS_IT_IS = _PLAIN.name
 
 
 def _scalar(words: str, **settings: Any) -> Method:
@@ -110,8 +114,6 @@ _GROUPS = (
     grouped("{W1, W2, W3}", _dense(0, 3)),
 )
 _SIZES = (3, 9)
-_CONSTANT = _scalar("always η0", mixing_weight=1.0, meta_batch="same")
-_ELEMENT = fixed("SAMT-E, as it is", "samt-e")
 
 _FMNIST = "fashion_mnist 100"
 _GROUPED, _DEEPEST = "fashion_mnist 100-100", f"fashion_mnist 64x{DEPTHS[-1]}"
@@ -124,59 +126,47 @@ _OWN = transfers(_FMNIST)[2]
 QUESTIONS = {
     "features": Experiment(
         "Which features matter", "O1", (_FMNIST, "fashion_mnist 400"), feature_masks(),
-        50, RESULTS, "Each is left out, and each is alone. Without any, "
+        50, STUDIES, "Each is left out, and each is alone. Without any, "
         "an eta model learns slowly, by its last biases; with constant ones it learns "
         "like any, and sees nothing.",
     ),
     "raw-gradient": Experiment(
-        "The raw gradient as input", "O2", (_NARROW,), raw_gradients(), 10, RESULTS,
+        "The raw gradient as input", "O2", (_NARROW,), raw_gradients(), 10, STUDIES,
         "A network of 16 hidden units: the eta model has 64 weights for each entry of "
         "the gradient.", ("swing",),
     ),
     "grouping": Experiment(
-        "Grouped blocks", "E17", (_GROUPED,), (_PLAIN, *_GROUPS), 15, RESULTS,
+        "Grouped blocks", "E17", (_GROUPED,), (_PLAIN, *_GROUPS), 15, STUDIES,
         "784-100-100-10, with layers W1, W2 and W3.",
     ),
     "block-size": Experiment(
         "Block sizes of a deep MLP", "O3", (_DEEPEST,),
-        (_PLAIN, *block_sizes(DEPTHS[-1] + 1, _SIZES)), 30, RESULTS,
+        (_PLAIN, *block_sizes(DEPTHS[-1] + 1, _SIZES)), 30, STUDIES,
         "Eight hidden layers of 64 units; five epochs.",
     ),
     "block-size-cnn": Experiment(
-        "Block sizes of a CNN", "O3", (_CNN,), (_PLAIN, *_CNN_GROUPS), 60, RESULTS,
+        "Block sizes of a CNN", "O3", (_CNN,), (_PLAIN, *_CNN_GROUPS), 60, STUDIES,
         "The CNN at a quarter of its width, two convolutions and two dense layers; "
         "three epochs.",
     ),
     "depth": Experiment(
         "Scalar and element-wise steps by depth", "O4", _DEEP,
-        (_PLAIN, _ELEMENT, _CONSTANT), 80, RESULTS,
+        (_PLAIN, _ELEMENT, CONSTANT, TUNED_CONSTANT), 80, STUDIES,
         "Hidden layers of 64 units, one to eight of them; five epochs. The constant "
-        "step is η0.",
+        "step is η0, or tuned at each depth.",
     ),
     "transfer": Experiment(
         "Eta models of MNIST on Fashion-MNIST", "O5", (_FMNIST,),
-        (*transfers(_SOURCE), _OWN), 20, RESULTS,
+        (*transfers(_SOURCE), _OWN), 20, STUDIES,
         "They were trained for ten epochs with the same seed; the last row has eta "
         "models of Fashion-MNIST itself.", ("early",),
     ),
     "transfer-cnn": Experiment(
         "Eta models of CIFAR-10 on CIFAR-100", "O6", (_CNN_TARGET,), transfers(_CNN),
-        60, RESULTS, "The CNN at a quarter of its width; three epochs on either.",
+        60, STUDIES, "The CNN at a quarter of its width; three epochs on either.",
         ("early",),
     ),
 }  # fmt: skip
-
-
-def _finals(
-    problems: Sequence[str], more: Sequence[str], less: Sequence[str],
-    quantity: str = "final",
-) -> tuple[Comparison, ...]:  # fmt: skip
-    return tuple(
-        Comparison(quantity, problem, a, b)
-        for problem in problems
-        for a in more
-        for b in less
-    )
 
 
 def _names(methods: Sequence[Method]) -> list[str]:
@@ -187,13 +177,13 @@ def _of_transfer(number: str, source: str, problem: str) -> tuple[Claim, ...]:
     _, still, frozen, learning = _names(transfers(source))
     return (
         Claim(number, f"Eta models of {source}, learning on, start faster than fresh",
-              _finals([problem], [learning], [PLAIN], "early")),
+              all_pairs("early", [problem], [learning], [_AS_IT_IS])),
         Claim(number, f"Eta models of {source}, frozen, start faster than fresh",
-              _finals([problem], [frozen], [PLAIN, still], "early")),
+              all_pairs("early", [problem], [frozen], [_AS_IT_IS, still])),
         Claim(number, f"Eta models of {source}, learning on, end higher than fresh",
-              _finals([problem], [learning], [PLAIN])),
+              all_pairs("final", [problem], [learning], [_AS_IT_IS])),
         Claim(number, f"Eta models of {source}, frozen, end higher than fresh",
-              _finals([problem], [frozen], [PLAIN, still])),
+              all_pairs("final", [problem], [frozen], [_AS_IT_IS, still])),
     )  # fmt: skip
 
 
@@ -203,46 +193,50 @@ _FIVE, _UNSCALED, _RAW = _names(raw_gradients())
 
 ANSWERS: tuple[Claim, ...] = (
     Claim("O1", "All five features are ahead of none",
-          _finals(_MASKED, [PLAIN], _BLIND[:1])),
+          all_pairs("final", _MASKED, [_AS_IT_IS], _BLIND[:1])),
     Claim("O1", "What they tell is of use: all five are ahead of constants",
-          _finals(_MASKED, [PLAIN], _BLIND[1:])),
+          all_pairs("final", _MASKED, [_AS_IT_IS], _BLIND[1:])),
     *(
         Claim("O1", f"The {name} matters: without it less is reached",
-              _finals(_MASKED, [PLAIN], [f"SAMT-S, without {name}"]))
+              all_pairs("final", _MASKED, [_AS_IT_IS], [f"SAMT-S, without {name}"]))
         for name in FEATURE_NAMES
     ),
     *(
         Claim("O1", f"The {name} is enough to be ahead of constant features",
-              _finals(_MASKED, [f"SAMT-S, {name} alone"], _BLIND[1:]))
+              all_pairs("final", _MASKED, [f"SAMT-S, {name} alone"], _BLIND[1:]))
         for name in FEATURE_NAMES
     ),
     Claim("O2", "With the raw gradient step sizes swing more",
-          _finals([_NARROW], [_RAW], [_FIVE, _UNSCALED], "swing")),
+          all_pairs("swing", [_NARROW], [_RAW], [_FIVE, _UNSCALED])),
     Claim("O2", "With the raw gradient less is reached",
-          _finals([_NARROW], [_FIVE, _UNSCALED], [_RAW])),
+          all_pairs("final", [_NARROW], [_FIVE, _UNSCALED], [_RAW])),
     Claim("E17", "Grouped blocks reach more than single layers",
-          _finals([_GROUPED], _names(_GROUPS), [PLAIN])),
+          all_pairs("final", [_GROUPED], _names(_GROUPS), [_AS_IT_IS])),
     Claim("E17", "Single layers reach more than grouped blocks",
-          _finals([_GROUPED], [PLAIN], _names(_GROUPS))),
+          all_pairs("final", [_GROUPED], [_AS_IT_IS], _names(_GROUPS))),
     *(
         Claim("O3", f"Single layers reach more than blocks of {size}, nine layers",
-              _finals([_DEEPEST], [PLAIN], [f"SAMT-S, blocks of {size}"]))
+              all_pairs("final", [_DEEPEST], [_AS_IT_IS],
+                        [f"SAMT-S, blocks of {size}"]))
         for size in _SIZES
     ),
     *(
         Claim("O3", f"CNN: single layers reach more than {method.name[8:]}",
-              _finals([_CNN], [PLAIN], [method.name]))
+              all_pairs("final", [_CNN], [_AS_IT_IS], [method.name]))
         for method in _CNN_GROUPS
     ),
     *(
         Claim("O4", f"{depth} hidden layers: element-wise reaches more than scalar",
-              _finals([problem], [_ELEMENT.name], [PLAIN]))
+              all_pairs("final", [problem], [_ELEMENT.name], [_AS_IT_IS]))
         for depth, problem in zip(DEPTHS, _DEEP, strict=True)
     ),
     Claim("O4", "At every depth a learned scalar step reaches more than η0",
-          _finals(_DEEP, [PLAIN], [_CONSTANT.name])),
+          all_pairs("final", _DEEP, [_AS_IT_IS], [CONSTANT.name])),
+    Claim("O4", "At every depth it reaches more than a tuned constant step",
+          all_pairs("final", _DEEP, [_AS_IT_IS], [TUNED_CONSTANT.name])),
     *_of_transfer("O5", _SOURCE, _FMNIST),
     Claim("O5", "Eta models of Fashion-MNIST itself, frozen, end higher than MNIST's",
-          _finals([_FMNIST], [_OWN.name], [f"SAMT-S, from {_SOURCE}, frozen"])),
+          all_pairs("final", [_FMNIST], [_OWN.name],
+                    [f"SAMT-S, from {_SOURCE}, frozen"])),
     *_of_transfer("O6", _CNN, _CNN_TARGET),
 )  # fmt: skip

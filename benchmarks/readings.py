@@ -31,8 +31,9 @@ from pathlib import Path
 from benchmarks.open_settings import NAMES, READINGS
 from benchmarks.problems import PROBLEMS
 from benchmarks.readings_report import RESULTS, table
-from benchmarks.trials import SEEDS, run_missing
+from benchmarks.trials import run_missing
 
+SEEDS = (0, 1, 2)
 QUICK, QUICK_EPOCHS = Path("runs") / "readings-quick.jsonl", 1
 
 

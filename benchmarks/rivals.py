@@ -1,28 +1,16 @@
-"""The gradient methods by name, on equal terms, beside the paper's numbers.
+"""The gradient methods by name, each tuned by one rule, and what the paper calls them.
 
-    python -m benchmarks.rivals run [--problems ...] [--methods ...]
-    python -m benchmarks.rivals time [--problems ...] [--methods ...]
-    python -m benchmarks.rivals report
-
-MNIST and Fashion-MNIST, 784-h-10 with h = 100 and 400, batch 64, ten epochs, seeds 0 to
-2; 55,000 images to train on, 5,000 for validation, 10,000 for testing. Every method's
-learning rate is tuned by one rule at h = 100, five epochs a trial, see `trials.py`; all
-else is as the library has it by default. `run` appends to
-`benchmarks/results/rivals.jsonl` and leaves out what stands there; to run methods
-again, delete their lines. The lines of the HD rows answer whether hypergradient descent
-is as far behind SGD as the paper has it: with its authors' settings, with their
-library's, and tuned. `time` times an epoch of each, interleaved: the seconds of `run`
-are those of a machine that does other work too.
+Every method's learning rate is tuned on the narrowest network of a data set, five
+epochs a trial, see `trials.py`; all else is as the library has it by default. Their
+lines share one file, and so one tuning: `python -m benchmarks.reproduce rivals` makes
+those of all methods, `table2`, `figure3` and others those of some. The HD rows
+answer whether hypergradient descent is as far behind SGD as the paper has it: with its
+authors' settings, with their library's, and tuned.
 """
 
-import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.problems import PROBLEMS
-from benchmarks.tables import print_problem, print_rates, print_summary
-from benchmarks.timing import time_methods
-from benchmarks.trials import Method, lines_of, run_method
+from benchmarks.trials import Method
 
 RESULTS = Path(__file__).parent / "results" / "rivals.jsonl"
 
@@ -63,6 +51,8 @@ METHODS = (
     Method("Adam, cosine", "adam", {"schedule": "cosine"}),
     Method("SAMT-R", "samt-r", proposal_ratio=3.0),
     Method("SAMT-C", "samt-c", proposal_ratio=3.0),
+    Method("SAMT-R, gradient", "samt-r", PLAIN, rate=0.2, proposal_ratio=2.5),
+    Method("SAMT-C, gradient", "samt-c", PLAIN, rate=0.2, proposal_ratio=2.5),
     Method("SAMT-S, cosine", "samt-s", {"schedule": "cosine"}, proposal_ratio=3.0),
     Method("SAMT-E, cosine", "samt-e", {"schedule": "cosine"}, proposal_ratio=3.0),
     Method("SAMT-S, Adam", "samt-s", ALONG_ADAM, rate=1e-3, proposal_ratio=2.0),
@@ -86,12 +76,6 @@ HD_METHODS = tuple(
     )
     for rate, kappa in _HD_SETTINGS
 )
-NAMES = tuple(
-    f"{dataset} {width}"
-    for dataset in ("fashion_mnist", "mnist")
-    for width in (100, 400)
-)
-HD_PROBLEM = "fashion_mnist 100"
 # The paper's name of a method, where it has it under another; SAMT with momentum is not
 # the paper's.
 IN_PAPER = {
@@ -101,45 +85,3 @@ IN_PAPER = {
     "SAMT-S, gradient": "SAMT-S",
     "SAMT-E, gradient": "SAMT-E",
 }
-
-
-def run(problem_names: Sequence[str], method_names: Sequence[str]) -> None:
-    """Makes every run that has no line yet, method by method, problem by problem."""
-    for problem in problem_names:
-        for method in (*METHODS, *HD_METHODS):
-            if method.name not in method_names:
-                continue
-            if problem == HD_PROBLEM or method in METHODS:
-                run_method(method, PROBLEMS[problem], RESULTS)
-
-
-def report() -> None:
-    """Prints the summary of all problems, a table a problem, and HD's settings."""
-    lines = lines_of(RESULTS)
-    print_summary(METHODS, NAMES, lines, IN_PAPER)
-    for name in NAMES:
-        print_problem(METHODS, PROBLEMS[name], lines)
-    print_problem(HD_METHODS, PROBLEMS[HD_PROBLEM], lines)
-    print_rates(HD_METHODS, HD_PROBLEM, lines)
-
-
-def main() -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.rivals")
-    parser.add_argument("command", choices=("run", "time", "report"))
-    names = [method.name for method in (*METHODS, *HD_METHODS)]
-    parser.add_argument("--problems", nargs="+", choices=NAMES, default=NAMES)
-    parser.add_argument("--methods", nargs="+", choices=names, default=names)
-    options = parser.parse_args()
-    if options.command == "run":
-        run(options.problems, options.methods)
-    elif options.command == "time":
-        chosen = [method for method in METHODS if method.name in options.methods]
-        for problem in options.problems:
-            time_methods(chosen, PROBLEMS[problem], RESULTS)
-    else:
-        report()
-
-
-if __name__ == "__main__":
-    main()

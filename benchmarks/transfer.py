@@ -37,11 +37,14 @@ def meta_params_of(
     Returns:
       Their weights by block after the last epoch, along a leading axis of seeds.
     """
-    words = (source.name, f"{source.epochs} epochs", optimizer, *map(str, seeds))
+    learning = {k: v for k, v in settings.items() if k != "meta_learning_rate"}
+    # All that they come from: those of other settings are others.
+    words = (source.name, f"{source.epochs} epochs", optimizer,
+             *(f"{name} {value}" for name, value in sorted(learning.items())),
+             "seeds " + " ".join(map(str, seeds)))  # fmt: skip
     path = KEPT / f"{', '.join(words)}.npz"
     if path.exists():
         return load_meta_params(path)
-    learning = {k: v for k, v in settings.items() if k != "meta_learning_rate"}
     records = fit(
         build(source, with_test=False),
         make_optimizer(optimizer, **learning),

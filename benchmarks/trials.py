@@ -31,8 +31,6 @@ from samt_jax.runs import append_line, read_lines
 from samt_jax.training import EpochRecord, prepare, run
 
 TUNING_SEED = 100
-# What every cell has at least; what decides a claim may have more.
-SEEDS = (0, 1, 2)
 LAST_EPOCHS = 2
 TUNING_EPOCHS = 5
 # What the middle learning rate is multiplied by; the trials start with three of them.
@@ -82,22 +80,20 @@ class Method(NamedTuple):
         return rates | self.settings
 
 
-def run_method(
-    method: Method, benchmark: Benchmark, path: Path, seeds: Sequence[int] = SEEDS
-) -> None:
+def run_method(method: Method, benchmark: Benchmark, path: Path) -> None:
     """Tunes a method where it is to be tuned, and makes its final runs.
 
     Args:
       method: The method.
       benchmark: What it is trained on.
       path: File of the lines; what stands there is not run again.
-      seeds: The seeds of the final runs.
     """
     if method.is_tuned:
         tuning = PROBLEMS[benchmark.tuned_on]
         while missing := missing_trials(method, tuning.name, lines_of(path)):
             run_missing(method, tuning, "tuning", missing[0], path, (TUNING_SEED,))
     settings = chosen_settings(method, benchmark, lines_of(path))
+    seeds = range(benchmark.num_seeds)
     run_missing(method, benchmark, "final", settings, path, seeds)
 
 

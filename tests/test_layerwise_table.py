@@ -1,6 +1,6 @@
 """The auxiliary-variable rivals' table, beside the paper's Table 3."""
 
-from benchmarks import layerwise_rivals
+from benchmarks import layerwise_rivals, rivals
 from samt_jax.runs import append_line
 
 
@@ -39,6 +39,40 @@ def test_words_say_how_accuracy_changes_with_the_width(tmp_path, monkeypatch):
     text = layerwise_rivals.table()
     assert "- dlADMM, mnist, rises: 80.00 at 100, 90.00 at 400, 95.00 at 800." in text
     assert "- mDLAM, mnist, is best at 400: 70.00 at 100, 90.00 at 400," in text
+
+
+def test_verdicts_wait_for_all_widths_and_hold_by_their_shapes(tmp_path, monkeypatch):
+    path, of_samt = tmp_path / "lines.jsonl", tmp_path / "rivals.jsonl"
+    monkeypatch.setattr(layerwise_rivals, "RESULTS", path)
+    monkeypatch.setattr(rivals, "RESULTS", of_samt)
+
+    def of_mnist():
+        found = [each for each in layerwise_rivals.verdicts() if "mnist:" in each.words]
+        return [each.verdict for each in found if each.words.startswith("mnist")]
+
+    assert of_mnist() == ["not decided yet"] * 3
+    widths = zip((100, 200, 400, 800), (0.8, 0.9, 0.91, 0.95), strict=True)
+    for hidden, accuracy in widths:
+        append_line(path, line("dlADMM", "mnist", hidden, accuracy))
+        append_line(path, line("mDLAM", "mnist", hidden, 1.2 - accuracy))
+    # 40 % at 100 units and 25 % at 800: a fall, and SAMT-E has not run.
+    assert of_mnist() == ["holds", "holds", "not decided yet"]
+    for width, accuracy in ((100, 0.9), (400, 0.92), (800, 0.94)):
+        append_line(of_samt, line(layerwise_rivals.SAMT, "", 0, accuracy) | {
+            "phase": "final", "problem": f"mnist {width}", "seed": 0})  # fmt: skip
+    # dlADMM is above it at 800 units.
+    assert of_mnist() == ["holds", "holds", "does not hold"]
+
+
+def test_samts_row_stands_below_beside_the_papers(tmp_path, monkeypatch):
+    path, of_samt = tmp_path / "lines.jsonl", tmp_path / "rivals.jsonl"
+    monkeypatch.setattr(layerwise_rivals, "RESULTS", path)
+    monkeypatch.setattr(rivals, "RESULTS", of_samt)
+    for seed, accuracy in enumerate((0.97, 0.98)):
+        append_line(of_samt, line(layerwise_rivals.SAMT, "", 0, accuracy) | {
+            "phase": "final", "problem": "mnist 400", "seed": seed})  # fmt: skip
+    row = "| SAMT-E, gradient | mini-batches |  |  | 97.50 / 98.39 |  |"
+    assert row in layerwise_rivals.table()
 
 
 def test_runs_far_from_the_papers_number_are_listed(tmp_path, monkeypatch):

@@ -9,9 +9,9 @@ import pytest
 from problems import LIGHT
 from test_benchmarks import a_scalar
 
-from benchmarks import rivals, transfer, trials
+from benchmarks import transfer, trials
 from benchmarks.claims import compare
-from benchmarks.experiments import EXPERIMENTS
+from benchmarks.experiments import EXPERIMENTS, STUDIES
 from benchmarks.problems import PROBLEMS, Benchmark
 from benchmarks.questions import ANSWERS, QUESTIONS, block_sizes, feature_masks
 from benchmarks.trials import Method, gradients_per_step
@@ -46,16 +46,24 @@ def test_every_answer_compares_runs_that_a_question_makes():
     for answer in ANSWERS:
         for comparison in answer.comparisons:
             for method in (comparison.more, comparison.less):
-                assert (comparison.problem, method) in made, (answer, method)
+                for problem in comparison.problems:
+                    assert (problem, method) in made, (answer, method)
 
 
 def test_a_name_stands_for_one_method_in_all_files():
+    studied, compared = (
+        [
+            method
+            for experiment in (EXPERIMENTS | QUESTIONS).values()
+            if (experiment.path == STUDIES) == is_study
+            for method in experiment.methods
+        ]
+        for is_study in (True, False)
+    )
     methods = {}
-    for _, method in MADE:
+    for method in studied:
         assert methods.setdefault(method.name, method) == method
-    others = {method.name for method in rivals.METHODS}
-    others |= {m.name for each in EXPERIMENTS.values() for m in each.methods}
-    assert others.isdisjoint(methods)
+    assert {method.name for method in compared}.isdisjoint(methods)
 
 
 def test_features_are_left_out_and_alone_once_each():
@@ -137,7 +145,7 @@ def test_the_quantity_swing_is_the_mean_over_epochs_and_blocks():
     comparison = answer.comparisons[0]
     lines = [
         {
-            "phase": "final", "problem": comparison.problem, "method": method,
+            "phase": "final", "problem": comparison.problems[0], "method": method,
             "seed": seed, "test_accuracy": [0.5],
             "rates": {"a/swing": [more, 0.1], "b/swing": [0.0, 0.1], "a/step": [9.0]},
         }
@@ -172,14 +180,19 @@ def test_eta_models_learn_where_they_come_from_and_are_kept(tmp_path, monkeypatc
     monkeypatch.setattr(
         transfer, "make_optimizer", lambda name, **given: made.append((name, given))
     )
-    first, _, again = (
-        transfer.meta_params_of(TINY, "samt-s", FROZEN, seeds)
-        for seeds in ((4, 5), (5,), (4, 5))
-    )
+    other = FROZEN | {"learning_rate": 0.1}
+    first, _, again, _ = (
+        transfer.meta_params_of(TINY, "samt-s", settings, seeds)
+        for settings, seeds in (
+            (FROZEN, (4, 5)), (FROZEN, (5,)), (FROZEN, (4, 5)), (other, (5,))
+        )
+    )  # fmt: skip
     assert asked == [
-        {"epochs": 2, "batch_size": 256, "seeds": seeds} for seeds in ((4, 5), (5,))
+        {"epochs": 2, "batch_size": 256, "seeds": seeds}
+        for seeds in ((4, 5), (5,), (5,))
     ]
-    assert made == [("samt-s", {"learning_rate": 0.2})] * 2
+    rates = [settings["learning_rate"] for _, settings in made]
+    assert rates == [0.2, 0.2, 0.1] and all(len(given) == 1 for _, given in made)
     jax.tree.map(np.testing.assert_array_equal, first, again)
 
 

@@ -121,38 +121,53 @@ def test_the_table_has_paired_differences_step_sizes_and_what_is_missing(
         append_line(path, line("sigmoid", seed, 0.1, accuracy + 0.01, accuracy + 0.01,
                                steps=(0.1, 0.0005)))  # fmt: skip
     append_line(path, line("backward", 0, 0.5, 0.1, 0.1, status="diverged"))
-    append_line(path, {
-        "phase": "exploration", "problem": "other", "method": "SAMT-S", "seed": 1,
-        "settings": {"proposal_max": 0.5}, "validation_accuracy": [0.5] * 5,
-        "rates": {"Dense_0": [0.2, 0.05]},
-    })  # fmt: skip
     text = readings_report.table()
     spread = np.std([80, 82, 90], ddof=1)
     assert f"|  | centre |  | 84.00 ± {spread:.2f} |  |  |" in text
     assert f"| Q10 | sigmoid |  | 85.00 ± {spread:.2f} (+1.00 ± 0.00*) |" in text
     assert "| Q20 | backward |  | (1 of 1 diverged) |" in text
-    assert "Dense_0 0.1 → 0.0005, *collapsed* |" in text
+    assert "Dense_0 0.1 → 0.0005, *collapsed* under 3 of 3 seeds |" in text
     assert "| Q10 | sigmoid |  | Dense_0 0.500 → 0.250 |" in text
-    assert "| proposal_max 0.5 | 1 | 50.00 | Dense_0 0.2 → 0.05 |" in text
     assert "anything on fashion_mnist 100" in text
     assert "Not run yet: " in text and "dense heads, gradient" in text
-    assert "should replace the default: none." in text
+    assert "The best first: none." in text
+
+
+ALL = {"mnist 100": 1, "mnist 400": 1, "fashion_mnist 100": 0, "fashion_mnist 400": 0}
+KEPT, COLLAPSED = (0.1, 0.09), (0.1, 0.0005)
 
 
 @pytest.mark.parametrize(
-    ("ahead", "expected"),
+    ("ahead", "steps", "centres_steps", "expected"),
     [
-        ({"mnist 100": 1, "mnist 400": 1}, ["sigmoid"]),
-        ({"mnist 100": 1}, []),
-        ({"mnist 100": 1, "mnist 400": 1, "fashion_mnist 100": -1}, []),
-        ({"mnist 100": 1, "mnist 400": 1, "fashion_mnist 100": 0}, ["sigmoid"]),
+        (ALL, KEPT, KEPT, ["sigmoid"]),
+        (ALL | {"mnist 400": 0}, KEPT, KEPT, []),
+        (ALL | {"fashion_mnist 100": -1}, KEPT, KEPT, []),
+        (ALL, COLLAPSED, KEPT, []),
+        (ALL | {"mnist 400": 0}, KEPT, COLLAPSED, ["sigmoid"]),
+        (ALL | {"fashion_mnist 100": -1}, KEPT, COLLAPSED, []),
+        ({"mnist 100": 1, "mnist 400": 1}, KEPT, KEPT, []),
     ],
 )
-def test_a_reading_wins_that_is_ahead_twice_and_never_behind(ahead, expected):
+def test_a_reading_wins_that_is_ahead_twice_never_behind_and_keeps_its_steps(
+    ahead, steps, centres_steps, expected
+):
+    lines = [
+        line(name, seed, 0.8 + luck + by, 0.8 + luck + by, problem=problem,
+             steps=ends if seed == 1 else KEPT)
+        for problem, sign in ahead.items()
+        for name, by, ends in (("centre", 0.0, centres_steps),
+                               ("sigmoid", 0.01 * sign, steps))
+        for seed, luck in enumerate((0.0, 0.03, 0.01))
+    ]  # fmt: skip
+    assert readings_report.winners(lines) == expected
+
+
+def test_of_several_winners_the_one_with_the_largest_lead_stands_first():
     lines = [
         line(name, seed, 0.8 + luck + by, 0.8 + luck + by, problem=problem)
-        for problem, sign in ahead.items()
-        for name, by in (("centre", 0.0), ("sigmoid", 0.01 * sign))
+        for problem in ALL
+        for name, by in (("centre", 0.0), ("sigmoid", 0.01), ("backward", 0.02))
         for seed, luck in enumerate((0.0, 0.03, 0.01))
     ]
-    assert readings_report.winners(lines) == expected
+    assert readings_report.winners(lines) == ["backward", "sigmoid"]

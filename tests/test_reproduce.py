@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from benchmarks import report, reproduce
-from benchmarks.claims import CLAIMS, Comparison, compare, verdict
+from benchmarks.claims import CLAIMS, QUANTITIES, Claim, Comparison, compare, verdict
 from benchmarks.experiments import EXPERIMENTS
 from benchmarks.problems import PROBLEMS
 from benchmarks.questions import ANSWERS, QUESTIONS
 from benchmarks.trials import Method
 from samt_jax.runs import append_line
 
-MORE = Comparison("final", "mnist 100", "A", "B")
+MORE = Comparison("final", ("mnist 100",), "A", "B")
 
 
 def line(method, seed, *accuracies, status="finished"):
@@ -19,7 +19,7 @@ def line(method, seed, *accuracies, status="finished"):
         "phase": "final", "problem": "mnist 100", "method": method, "seed": seed,
         "status": status, "test_accuracy": accuracies, "steps": 20,
         "validation_accuracy": accuracies, "train_seconds": [1.0] * len(accuracies),
-        "gradient_evaluations": 40, "device": "cpu",
+        "gradient_evaluations": 40, "device": "cpu", "compile_seconds": 1.0,
     }  # fmt: skip
 
 
@@ -49,7 +49,8 @@ def test_a_comparison_is_decided_by_differences_of_runs_with_the_same_seed(
 
 def errors_of(method, *finals):
     return [
-        line(method, seed) | {"test_rmse": [0.5, final]}
+        line(method, seed, status="diverged" if final is None else "finished")
+        | {"test_rmse": [0.5, final]}
         for seed, final in enumerate(finals)
     ]
 
@@ -59,7 +60,9 @@ def errors_of(method, *finals):
     [
         ((0.2, 0.21, 0.22), "yes"),
         ((0.4, 0.41, 0.42), "no"),
+        # A run without a number is as far behind as the furthest that has one.
         ((0.2, 0.21, None), "open"),
+        ((0.4, 0.41, None), "no"),
         ((None, None, None), "no"),
     ],
 )
@@ -103,9 +106,11 @@ def test_quantities_of_a_curve(quantity, more, less):
         ("yes yes yes open", "holds"),
         ("yes no no no", "does not hold"),
         ("yes yes no open", "holds in part"),
-        ("open open", "does not hold"),
+        ("open open", "open"),
+        ("yes open open open open", "open"),
+        ("yes no", "does not hold"),
         ("yes none", "not decided yet"),
-        ("none none", "not tested here"),
+        ("none none", "not run yet"),
     ],
 )
 def test_one_rule_makes_all_verdicts(says, expected):
@@ -113,7 +118,57 @@ def test_one_rule_makes_all_verdicts(says, expected):
     outcomes = [
         None if word == "none" else outcome._replace(says=word) for word in says.split()
     ]
-    assert verdict(outcomes) == expected
+    claim = Claim("E1", "", (MORE,) * len(outcomes))
+    assert verdict(claim, outcomes) == expected
+    if expected in ("open", "does not hold", "holds in part"):
+        somewhere = claim._replace(is_somewhere=True)
+        assert (verdict(somewhere, outcomes) == "holds") == ("yes" in says)
+
+
+@pytest.mark.parametrize(
+    ("of_a", "of_b", "says"),
+    [
+        # The diverged one of B counts as the furthest of the others.
+        (((0.91, 0.92, 0.93), ""), ((0.88, 0.9, 0.99), "  d"), "yes"),
+        (((0.91, 0.92, 0.93), "ddd"), ((0.1, 0.1, 0.1), ""), "no"),
+        (((0.91, 0.92, 0.93), "d  "), ((0.1, 0.1, 0.1), "d  "), "open"),
+    ],
+)
+def test_a_diverged_run_has_reached_nothing(of_a, of_b, says):
+    lines = [
+        line(method, seed, 0.5, final,
+             status="diverged" if words[seed : seed + 1] == "d" else "finished")
+        for method, (finals, words) in (("A", of_a), ("B", of_b))
+        for seed, final in enumerate(finals)
+    ]  # fmt: skip
+    assert compare(MORE, lines).says == says
+
+
+def test_a_diverged_run_is_not_steady_nor_at_its_best():
+    lost = line("A", 0, 0.5, 0.1, 0.1, 0.1, status="diverged")
+    for quantity, of_lost in (("fluctuation", np.inf), ("fall", np.inf),
+                              ("late gain", -np.inf)):  # fmt: skip
+        assert QUANTITIES[quantity](lost).value == of_lost
+
+
+def test_no_worse_is_ahead_but_for_a_slack():
+    lines = runs("A", 0.80, 0.81, 0.82) + runs("B", 0.802, 0.8121, 0.8219)
+    assert compare(MORE, lines).says == "no"
+    assert compare(MORE._replace(slack=0.3), lines).says == "yes"
+
+
+def test_of_several_problems_the_mean_counts_or_how_much_they_differ():
+    def on(problem, method, *finals):
+        return [each | {"problem": problem} for each in runs(method, *finals)]
+
+    both = MORE._replace(problems=("x", "y"))
+    lines = [*on("x", "A", 0.9, 0.91), *on("y", "A", 0.7, 0.7),
+             *on("x", "B", 0.8, 0.81), *on("y", "B", 0.76, 0.76)]  # fmt: skip
+    # Means 80 and 80.5 against 78 and 78.5; ranges 20 and 21 against 4 and 5.
+    assert compare(both, lines).difference == pytest.approx(2)
+    uneven = both._replace(quantity="unevenness")
+    assert compare(uneven, lines).difference == pytest.approx(16)
+    assert compare(both, lines[:-1]) is None
 
 
 def test_every_comparison_is_of_runs_that_an_experiment_makes():
@@ -126,7 +181,8 @@ def test_every_comparison_is_of_runs_that_an_experiment_makes():
     for claim in CLAIMS:
         for comparison in claim.comparisons:
             for method in (comparison.more, comparison.less):
-                assert (comparison.problem, method) in made, (claim, method)
+                for problem in comparison.problems:
+                    assert (problem, method) in made, (claim, method)
 
 
 def test_experiments_are_of_known_problems_and_say_each_method_once():
@@ -169,17 +225,24 @@ def test_the_report_has_verdicts_tables_pictures_and_what_is_missing(
     report.write_report()
     text = (tmp_path / "REPORT.md").read_text()
     assert "| A | 91.00 ± 1.00 |" in text
+    assert "| B | 81.00 ± 1.41 (1 of 3 diverged) |" in text
     assert "(1 of 3 diverged) |" in text
     assert "Not run yet: C on mnist 100." in text
-    assert "\nSeeds: 3.\n" in text
-    assert "| E1 | HD is not competitive | not tested here |" in text
+    assert "\nSeeds: 3. Budget: " in text
+    assert "| E1 | MNIST: HD is not competitive | not run yet |" in text
+    assert "| E11 | Sigmoid wins at 300 and 600 units on MNIST | not testable" in text
+    numbers = [row.split(" | ")[0] for row in text.splitlines() if row[:3] == "| E"]
+    assert numbers[: numbers.index("| E16")] == sorted(
+        numbers[: numbers.index("| E16")], key=lambda number: int(number[3:])
+    )
+    assert "Budget: 60 minutes of two cores; the runs" in text
     assert (tmp_path / "figure3-mnist-100.png").stat().st_size > 10_000
     assert "(pictures/figure3-mnist-100.png)" in text
     questions = text[text.index("# The open questions") :]
     assert "`python -m benchmarks.reproduce transfer`" in questions
     assert "after the first epoch, %:\n\n| method | mnist 100 |" in questions
     assert "| A | 50.00 ± 0.00 |" in questions
-    assert f"| O5 | {TRANSFERRED.words} | not tested here |" in questions
+    assert f"| O5 | {TRANSFERRED.words} | not run yet |" in questions
 
 
 def test_a_table_says_how_many_seeds_its_cells_have():
@@ -188,7 +251,7 @@ def test_a_table_says_how_many_seeds_its_cells_have():
     lines = [*runs("A", *(0.9,) * 5), *runs("B", *(0.8,) * 3)]
     wider = [each | {"problem": "mnist 400"} for each in runs("A", *(0.9,) * 3)]
     table = report.experiment_table(experiment, lines + wider)
-    assert "\nSeeds: 3 to 5 on mnist 100; 3 on mnist 400.\n" in table
+    assert "\nSeeds: 3 to 5 on mnist 100; 3 on mnist 400. Budget: " in table
 
 
 def test_quick_keeps_the_narrowest_networks_and_writes_elsewhere():
