@@ -248,9 +248,8 @@ def _problems_run(experiment: Experiment, lines: Sequence[Line]) -> list[str]:
 def _fluctuation(runs: Sequence[Line]) -> str:
     values = [fluctuation(run) for run in runs]
     finite = [value for value in values if np.isfinite(value)]
-    return mean_and_sd(
-        finite, of=len(values), digits=4 if "test_rmse" in runs[0] else 3
-    )
+    digits = 4 if any("test_rmse" in run for run in runs) else 3
+    return mean_and_sd(finite, of=len(values), digits=digits)
 
 
 def cnn_epoch() -> str:

@@ -169,7 +169,9 @@ def _swing(line: Line) -> float:
 def _learning_rate(line: Line) -> float:
     rates = line["rates"].items()
     found = [each[-1] for name, each in rates if name.endswith("learning_rate")]
-    return found[0] if found else line["settings"]["learning_rate"]
+    rate = found[0] if found else line["settings"]["learning_rate"]
+    # A line has null for what is not a finite number.
+    return np.nan if rate is None else rate
 
 
 def _plain(measure: Callable[[Line], float]) -> Callable[[Line], Measured]:

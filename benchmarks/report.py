@@ -163,8 +163,9 @@ def _quantity(quantity: str, experiment: Experiment, lines: Sequence[Line]) -> s
 
 def _measured(quantity: str, runs: Sequence[Line]) -> str:
     measured = [QUANTITIES[quantity](run) for run in runs]
+    finite = [each.value for each in measured if each and math.isfinite(each.value)]
     digits = 4 if quantity == "learning rate" else 2
-    return mean_and_sd([each.value for each in measured if each], digits=digits)
+    return mean_and_sd(finite, of=len(runs), digits=digits)
 
 
 def experiment_table(experiment: Experiment, lines: Sequence[Line]) -> str:
