@@ -11,6 +11,7 @@ line; a run that has its line is not repeated.
 """
 
 import functools
+import os
 import platform
 import subprocess
 import sys
@@ -343,15 +344,17 @@ def _rates(records: Sequence[EpochRecord], index: int) -> dict[str, list[float]]
 
 @functools.cache
 def machine() -> dict[str, str]:
-    """What a line says of where it comes from: device, versions, commit.
+    """What a line says of where it comes from: device, versions, flags, commit.
 
     Once a process, so that the commit is that of the code which it has loaded.
     """
+    flags = os.environ.get("XLA_FLAGS")
     git = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout
     return {
         "device": f"{jax.devices()[0].device_kind}, {platform.machine()}",
         "jax": jax.__version__,
         "python": platform.python_version(),
+        **({"xla_flags": flags} if flags else {}),
         "commit": commit.strip(),
     }
