@@ -10,12 +10,19 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from benchmarks import costs, paper, rivals
+from benchmarks import costs, open_settings, paper, readings_report, rivals
 from benchmarks.claims import fluctuation
 from benchmarks.experiments import EXPERIMENTS, Experiment
 from benchmarks.problems import PROBLEMS
 from benchmarks.tables import mean_and_sd
-from benchmarks.trials import FACTORS, Line, final_lines, is_of, validation_score
+from benchmarks.trials import (
+    FACTORS,
+    Line,
+    final_lines,
+    is_of,
+    lines_of,
+    validation_score,
+)
 
 QUOTED_ON = "mnist 400"
 # Problem, method, and the least mean accuracy of seeds that is wanted.
@@ -115,6 +122,35 @@ def defaults(lines: Sequence[Line]) -> str:
         "multiples of both:\n\n"
         "| problem | method | defaults | best | at |\n"
         "| --- | --- | --- | --- | --- |\n" + "\n".join(rows) + "\n"
+    )
+
+
+def updates_an_epoch() -> str:
+    """How often each weight is updated, under the reading that makes it fewer (Q2).
+
+    Returns:
+      The section in Markdown, of the lines of the readings.
+    """
+    lines, rows = lines_of(readings_report.RESULTS), []
+    for reading in (
+        "centre",
+        "a batch a block",
+        "gradient",
+        "gradient, a batch a block",
+    ):
+        for problem in open_settings.NAMES:
+            if runs := readings_report.runs_of(reading, problem, lines):
+                updates = runs[0]["steps"] // runs[0]["epochs"]
+                accuracy = [100 * validation_score(run) for run in runs]
+                rows.append(f"| {problem} | {reading} | {updates} "
+                            f"| {mean_and_sd(accuracy)} |")  # fmt: skip
+    return (
+        "## Updates an epoch\n\nOnly if every block takes a batch of its own is each "
+        "weight updated less often than by SGD or Adam, once for each of the L blocks: "
+        'that is what "fewer parameter updates" would be. Validation accuracy in %, '
+        "mean of the last two of ten epochs, `python -m benchmarks.readings run`:\n\n"
+        "| problem | reading | updates of a weight an epoch | validation |\n"
+        "| --- | --- | --- | --- |\n" + "\n".join(rows) + "\n"
     )
 
 

@@ -100,6 +100,7 @@ def write_report() -> None:
         + layerwise_collapse.table(lines_of(layerwise_collapse.RESULTS)),
         abstract.quoted_accuracy(lines),
         abstract.within_reach(lines),
+        abstract.updates_an_epoch(),
         abstract.cnn_epoch(),
         abstract.defaults(lines),
         f"## What the eta models answer\n\n{mixing_report.section(PICTURES)}",

@@ -10,6 +10,7 @@ from benchmarks import (
     costs,
     engine_cost,
     method_features,
+    readings_report,
     rivals,
     timing,
     trials,
@@ -203,6 +204,20 @@ def test_the_best_epoch_is_chosen_on_validation():
     assert "| SGD | 70.00 |" in text and "Adam" not in text
     errors = {"validation_rmse": [0.4, None, 0.5], "test_rmse": [0.3, None, 0.1]}
     assert abstract.at_best_epoch(errors, "rmse") == 0.3
+
+
+def test_updates_an_epoch_are_those_of_the_readings(tmp_path, monkeypatch):
+    made = [
+        run(reading, seed, 0.9, 0.8) | {"phase": "reading", "steps": steps}
+        for reading, steps in (("centre", 20), ("a batch a block", 10))
+        for seed in range(2)
+    ]
+    path = tmp_path / "lines.jsonl"
+    path.write_text("".join(json.dumps(each) + "\n" for each in made))
+    monkeypatch.setattr(readings_report, "RESULTS", path)
+    text = abstract.updates_an_epoch()
+    assert "| mnist 100 | centre | 10 | 85.00 ± 0.00 |" in text
+    assert "| mnist 100 | a batch a block | 5 | 85.00 ± 0.00 |" in text
 
 
 def test_defaults_stand_beside_what_was_tuned():

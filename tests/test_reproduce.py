@@ -254,6 +254,33 @@ def test_a_table_says_how_many_seeds_its_cells_have():
     assert "\nSeeds: 3 to 5 on mnist 100; 3 on mnist 400. Budget: " in table
 
 
+def test_methods_are_timed_on_the_problems_asked_for(monkeypatch):
+    timed = []
+    monkeypatch.setattr(
+        reproduce,
+        "time_methods",
+        lambda methods, benchmark, path: timed.append(
+            ([method.name for method in methods], benchmark.name)
+        ),
+    )
+    reproduce.time_all("figure3", ["mnist 400", "mnist 800"], ["Adam", "SGD"])
+    assert timed == [(["SGD", "Adam"], "mnist 400"), (["SGD", "Adam"], "mnist 800")]
+    with pytest.raises(SystemExit, match="has no method 'Adm'; it has 'SAMT-S, gra"):
+        reproduce.time_all("figure3", None, ["Adm"])
+    with pytest.raises(SystemExit, match="Figure 3 has no problem 'digits'"):
+        reproduce.time_all("figure3", ["digits"], None)
+
+
+def test_table_3_is_made_by_the_module_of_its_methods(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        reproduce.layerwise_rivals, "run", lambda **given: asked.append(given)
+    )
+    monkeypatch.setattr("sys.argv", ["reproduce", "table3", "--quick"])
+    reproduce.main()
+    assert asked == [{"quick": True}]
+
+
 def test_quick_keeps_the_narrowest_networks_and_writes_elsewhere():
     for experiment in reproduce.ALL.values():
         small = reproduce._small(experiment)
