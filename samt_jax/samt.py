@@ -71,7 +71,8 @@ def samt_sweep(  # noqa: D417 - it takes the arguments of `settings`.
         (short-horizon bias); a direction averaged over ten batches has less noise, and
         its steps stay of use.
       meta_optimizer: Trains the eta models. By default Adam at 3e-5, which suits runs
-        of about 20,000 sweeps: the rate times the sweeps should be near 0.6.
+        of about 20,000 sweeps: the rate times the sweeps should be near 0.6, along the
+        paper's direction near 0.2.
       meta_params: Weights that the eta models start from, by block, as
         :func:`trained_meta_params` takes them out of another run; fresh ones by
         default. With ``meta_optimizer=optax.set_to_zero()`` they stay as they are.

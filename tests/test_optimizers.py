@@ -13,7 +13,12 @@ from samt_jax.chain import Chain, dense
 from samt_jax.loop import state_sha256
 from samt_jax.manifest import Identity
 from samt_jax.meta import adam
-from samt_jax.optimizers import META_DISTANCE, OPTIMIZERS, make_optimizer
+from samt_jax.optimizers import (
+    META_DISTANCE,
+    META_DISTANCE_ALONG_GRADIENT,
+    OPTIMIZERS,
+    make_optimizer,
+)
 from samt_jax.problem import squared_error
 from samt_jax.samt import samt_sweep
 
@@ -227,6 +232,14 @@ def test_samt_setting_reaches_the_sweep(settings, start, usual):
 def test_meta_learning_rate_is_a_fixed_distance_over_the_run(start, usual):
     explicit, _ = outcome(start, meta_learning_rate=META_DISTANCE / 100)
     jax.tree.map(np.testing.assert_array_equal, explicit, usual[0])
+
+
+def test_along_the_gradient_eta_models_learn_a_third_as_fast(start):
+    along = {"direction": "gradient"}
+    rate = META_DISTANCE_ALONG_GRADIENT / 100
+    assert rate == pytest.approx(META_DISTANCE / 100 / 3)
+    explicit, _ = outcome(start, meta_learning_rate=rate, **along)
+    jax.tree.map(np.testing.assert_array_equal, explicit, outcome(start, **along)[0])
 
 
 def test_schedule_free_shows_the_averaged_iterate():
