@@ -3,7 +3,10 @@
 A cell is a data set and a width. Of the candidates (`experiments.CANDIDATES`) the one
 with the best mean *validation* accuracy over the cells is chosen, once for all of them;
 it is then held against each rival (`experiments.TO_BEAT`) on the test set. The target
-is every cell; what is counted here is what came of it.
+is every cell; what is counted here is what came of it. The slow ones among the
+candidates were thought of after six other configurations had been tried out under two
+seeds on the validation split of Fashion-MNIST at 400 units (AdaGrad as direction, the
+gradient under a cosine schedule): more trials than any rival had.
 """
 
 from collections.abc import Sequence
