@@ -66,8 +66,6 @@ METHODS = (
     Method("SAMT-E, cosine, slow", "samt-e", ANNEALED | SLOW, proposal_ratio=3.0),
     Method("SAMT-S, Adam, cosine, slow", "samt-s", ALONG_ADAM | ANNEALED | SLOW,
            rate=1e-3, proposal_ratio=2.0),
-    Method("SAMT-E, Adam, cosine, slow", "samt-e", ALONG_ADAM | ANNEALED | SLOW,
-           rate=1e-3, proposal_ratio=2.0),
 )  # fmt: skip
 
 # Hypergradient descent by (α_0, κ): without κ, which is SGD; with the default κ of its

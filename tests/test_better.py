@@ -48,19 +48,31 @@ def test_the_rival_to_beat_is_the_best_on_the_test_set(lines):
 
 def test_a_cell_counts_once_every_method_has_run_on_it(lines):
     methods = (*CANDIDATES, *TO_BEAT)
-    assert better.cells_run(methods, lines) == [CELL]
+    assert better.cells_run(better.EXPERIMENT, methods, lines) == [CELL]
     without = [line for line in lines if line["method"] != TO_BEAT[-1].name]
-    assert better.cells_run(methods, without) == []
+    assert better.cells_run(better.EXPERIMENT, methods, without) == []
     assert "No cell" in better.section(without)
 
 
 def test_the_section_counts_cells_ahead_and_significant(lines):
     text = better.section(lines)
     assert f"**{CANDIDATES[0].name}** has the best mean validation" in text
-    assert "over the cells that all have run on, 1 of 6." in text
-    assert "in 1 of them, by the t-test on differences of the same seed in 1" in text
+    assert "of 100 and 400 units that all have run on, 1 of 4. Of the 1 cells" in text
+    assert "in 1, by the t-test on differences of the same seed in 1" in text
     assert "| SGD | 95.01 ± 0.18 | +1.00 ± 0.00 * |" in text
     assert f"| {len(TO_BEAT)}, 0, 0 |" in text
+
+
+def test_at_800_units_the_chosen_one_alone_has_to_run(lines):
+    wide = better.WIDE.problems[0]
+    rivals = [runs(m, 0.9, 0.99, problem=wide) for m in TO_BEAT]
+    unchosen = runs(CANDIDATES[1], 0.99, 0.99, problem=wide)
+    found = [*lines, *itertools.chain(*rivals), *unchosen]
+    assert "Of the 1 cells" in better.section(found)
+    chosen = runs(CANDIDATES[0], 0.9, 0.98, problem=wide)
+    text = better.section([*found, *chosen])
+    assert f"**{CANDIDATES[0].name}** has the best" in text
+    assert "Of the 2 cells" in text and "below it by that test in 1." in text
 
 
 def test_a_diverged_candidate_is_not_chosen(lines):
