@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from benchmarks.layerwise_rivals import DATASETS, METHODS, build_problem
+from benchmarks.layerwise_rivals import METHODS, build_problem
 from benchmarks.trials import lines_of, machine
 from samt_jax import Batches
 from samt_jax.optimizers import make_optimizer
@@ -68,7 +68,7 @@ def run() -> None:
         (line["dataset"], line["hidden"], line["seed"]) for line in lines_of(RESULTS)
     }
     for width in WIDTHS:
-        for dataset in DATASETS:
+        for dataset in METHOD.datasets:
             seeds = [seed for seed in SEEDS if (dataset, width, seed) not in done]
             if seeds:
                 problem = build_problem(dataset, width, METHOD.start)
@@ -86,7 +86,7 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
         f"| data | {' | '.join(f'h = {width}' for width in WIDTHS)} |",
         "| --- |" + " --- |" * len(WIDTHS),
     ]
-    for dataset in DATASETS:
+    for dataset in METHOD.datasets:
         cells = []
         for width in WIDTHS:
             found = [
