@@ -6,7 +6,7 @@ measures of `costs.py`; how much results go up and down late in training; and wh
 epoch of the CNN takes, beside Adam's.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -222,22 +222,14 @@ def fluctuations(experiment: Experiment, lines: Sequence[Line]) -> str:
     Returns:
       A table in Markdown: a row a method, a column a problem with runs.
     """
-    problems = _problems_run(experiment, lines)
-    rows = []
-    for method in experiment.methods:
-        every = [final_lines(method.name, problem, lines) for problem in problems]
-        if any(every):
-            cells = [_fluctuation(runs) for runs in every]
-            rows.append(f"| {method.name} | {' | '.join(cells)} |")
-    is_accuracy = PROBLEMS[problems[0]].metric == "accuracy"
+    is_accuracy = PROBLEMS[experiment.problems[0]].metric == "accuracy"
     unit = "points" if is_accuracy else "of the error, which a run that is still "
     unit += "" if is_accuracy else "descending has too"
     return (
         f"How steady late in training: mean change ({unit}) of the test result from "
         "one epoch to the next, over the second half of the run.\n\n"
-        f"| method | {' | '.join(problems)} |\n| --- |{' --- |' * len(problems)}\n"
-        + "\n".join(rows) + "\n"
-    )  # fmt: skip
+        + _by_method(experiment, lines, lambda runs, problem: _fluctuation(runs))
+    )
 
 
 def best_epochs(experiment: Experiment, lines: Sequence[Line]) -> str:
@@ -250,18 +242,10 @@ def best_epochs(experiment: Experiment, lines: Sequence[Line]) -> str:
     Returns:
       A table in Markdown: a row a method, a column a problem with runs.
     """
-    problems = _problems_run(experiment, lines)
-    rows = []
-    for method in experiment.methods:
-        every = [final_lines(method.name, problem, lines) for problem in problems]
-        if any(every):
-            cells = [_best(runs, p) for runs, p in zip(every, problems, strict=True)]
-            rows.append(f"| {method.name} | {' | '.join(cells)} |")
     return (
         "After the epoch that is best on the validation split, of runs that finished:"
-        f"\n\n| method | {' | '.join(problems)} |\n| --- |{' --- |' * len(problems)}\n"
-        + "\n".join(rows) + "\n"
-    )  # fmt: skip
+        "\n\n" + _by_method(experiment, lines, _best)
+    )
 
 
 def _best(runs: Sequence[Line], problem: str) -> str:
@@ -274,11 +258,24 @@ def _best(runs: Sequence[Line], problem: str) -> str:
     return mean_and_sd(values, digits=2 if is_accuracy else 4)
 
 
-def _problems_run(experiment: Experiment, lines: Sequence[Line]) -> list[str]:
-    return [
+def _by_method(
+    experiment: Experiment,
+    lines: Sequence[Line],
+    cell: Callable[[Sequence[Line], str], str],
+) -> str:
+    """A table: a row a method, a column a problem, of those that have runs."""
+    problems = [
         problem for problem in experiment.problems
         if any(final_lines(m.name, problem, lines) for m in experiment.methods)
     ]  # fmt: skip
+    rows = []
+    for method in experiment.methods:
+        every = [final_lines(method.name, problem, lines) for problem in problems]
+        if any(every):
+            cells = [cell(runs, p) for runs, p in zip(every, problems, strict=True)]
+            rows.append(f"| {method.name} | {' | '.join(cells)} |")
+    head = f"| method | {' | '.join(problems)} |\n| --- |{' --- |' * len(problems)}\n"
+    return head + "\n".join(rows) + "\n"
 
 
 def _fluctuation(runs: Sequence[Line]) -> str:

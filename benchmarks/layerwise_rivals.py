@@ -181,8 +181,8 @@ def table() -> str:
 
     Below them, how accuracy changes with the width (E13).
     """
-    lines = lines_of(RESULTS)
-    tables = [_table_of(dataset, lines) for dataset in DATASETS]
+    lines, of_rivals = lines_of(RESULTS), lines_of(rivals.RESULTS)
+    tables = [_table_of(dataset, lines, of_rivals) for dataset in DATASETS]
     shapes = [
         shape
         for name, method in METHODS.items()
@@ -241,7 +241,9 @@ def _shape(name: str, dataset: str, lines: Sequence[dict[str, Any]]) -> str:
     return f"{name}, {dataset}, {shape}: {told}"
 
 
-def _table_of(dataset: str, lines: Sequence[dict[str, Any]]) -> str:
+def _table_of(
+    dataset: str, lines: Sequence[dict[str, Any]], of_rivals: Sequence[dict[str, Any]]
+) -> str:
     found = {
         (line["method"], line["hidden"]): line
         for line in lines
@@ -262,7 +264,7 @@ def _table_of(dataset: str, lines: Sequence[dict[str, Any]]) -> str:
                 for width in _WIDTHS
             ]
             rows.append(f"| {name} | {method.iterations} | {' | '.join(cells)} |")
-    of_samt = [_of_samt(dataset, width) for width in _WIDTHS]
+    of_samt = [_of_samt(dataset, width, of_rivals) for width in _WIDTHS]
     if any(of_samt):
         known = [paper.NUMBERS[f"{dataset} {width}"]["SAMT-E"] for width in _WIDTHS]
         cells = [
@@ -280,15 +282,17 @@ def _table_of(dataset: str, lines: Sequence[dict[str, Any]]) -> str:
     return "\n".join(rows) + "\n" + words
 
 
-def _of_samt(dataset: str, width: int) -> list[float]:
+def _of_samt(
+    dataset: str, width: int, of_rivals: Sequence[dict[str, Any]]
+) -> list[float]:
     """SAMT-E's final accuracies in %, one a seed."""
-    lines = lines_of(rivals.RESULTS)
-    return [final(line) for line in final_lines(SAMT, f"{dataset} {width}", lines)]
+    runs = final_lines(SAMT, f"{dataset} {width}", of_rivals)
+    return [final(line) for line in runs]
 
 
 def verdicts() -> list[Verdict]:
     """The paper's claims on these methods (E13), each of one run a width."""
-    lines, found = lines_of(RESULTS), []
+    lines, of_rivals, found = lines_of(RESULTS), lines_of(rivals.RESULTS), []
     for dataset in DATASETS:
         by_width = {
             name: {
@@ -306,7 +310,7 @@ def verdicts() -> list[Verdict]:
             f"{name} at {width}": float(np.mean(samt)) - accuracy
             for name, each in by_width.items()
             for width, accuracy in each.items()
-            if (samt := _of_samt(dataset, width))
+            if (samt := _of_samt(dataset, width, of_rivals))
         }
         all_of_it = all(is_run.values()) and len(ahead) >= 2 * len(WIDTHS)
         least = min(ahead, key=lambda each: ahead[each], default="")
