@@ -11,7 +11,7 @@ from benchmarks import (
     abstract,
     better,
     layerwise_collapse,
-    layerwise_rivals,
+    layerwise_table,
     method_features,
     mixing_report,
     paper,
@@ -98,8 +98,9 @@ def write_report() -> None:
             if each[0] not in (BETTER, BETTER_WIDE)
         ),
         _better(lines),
-        "## Table 3 (E13)\n\n`python -m benchmarks.layerwise_rivals run`, one seed.\n\n"
-        + layerwise_rivals.table()
+        "## Table 3 (E13)\n\n`python -m benchmarks.layerwise_rivals`: three seeds at "
+        "100 units, of dlADMM and mDLAM at 400 too, and one elsewhere.\n\n"
+        + layerwise_table.table()
         + "\n"
         + layerwise_collapse.table(lines_of(layerwise_collapse.RESULTS)),
         abstract.quoted_accuracy(lines),
@@ -296,7 +297,7 @@ def _other_verdicts(lines: Sequence[Line]) -> list[Verdict]:
         Verdict(number, words, "not testable here", "", why)
         for number, words, why in NOT_TESTABLE
     ]
-    return [*found, *untested, *layerwise_rivals.verdicts()]
+    return [*found, *untested, *layerwise_table.verdicts()]
 
 
 def _furthest(outcomes: Sequence[Outcome | None]) -> str:

@@ -25,7 +25,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import layerwise_rivals
+from benchmarks import layerwise_rivals, layerwise_table
 from benchmarks.experiments import EXPERIMENTS, Experiment
 from benchmarks.problems import PROBLEMS
 from benchmarks.questions import QUESTIONS
@@ -113,6 +113,11 @@ def main() -> None:
         print(REPORT)
     elif options.what == TABLE_3:
         layerwise_rivals.run(quick=options.quick)
+        print(
+            layerwise_table.table(
+                layerwise_rivals.QUICK if options.quick else layerwise_rivals.RESULTS
+            )
+        )
     elif options.time:
         time_all(options.what, options.problems, options.methods)
     else:

@@ -271,14 +271,18 @@ def test_methods_are_timed_on_the_problems_asked_for(monkeypatch):
         reproduce.time_all("figure3", ["digits"], None)
 
 
-def test_table_3_is_made_by_the_module_of_its_methods(monkeypatch):
+def test_table_3_is_made_by_the_module_of_its_methods(monkeypatch, capsys):
     asked = []
     monkeypatch.setattr(
         reproduce.layerwise_rivals, "run", lambda **given: asked.append(given)
     )
+    monkeypatch.setattr(
+        reproduce.layerwise_table, "table", lambda path: f"of {path.name}"
+    )
     monkeypatch.setattr("sys.argv", ["reproduce", "table3", "--quick"])
     reproduce.main()
     assert asked == [{"quick": True}]
+    assert capsys.readouterr().out == "of layerwise-quick.jsonl\n"
 
 
 def test_quick_keeps_the_narrowest_networks_and_writes_elsewhere():
