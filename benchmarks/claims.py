@@ -100,6 +100,11 @@ class Outcome(NamedTuple):
     says: str
 
 
+# What no seed decides is open, which is no refutation.
+NOT_HERE = "not testable here"
+VERDICTS = ("holds", "holds in part", "open", "does not hold", NOT_HERE)
+
+
 class Verdict(NamedTuple):
     """What became of a claim: a row of the report's table.
 

@@ -21,9 +21,11 @@ from benchmarks import (
 from benchmarks.claims import (
     CLAIMS,
     LEVEL,
+    NOT_HERE,
     NOT_TESTABLE,
     QUANTITIES,
     STEADY,
+    VERDICTS,
     Claim,
     Outcome,
     Verdict,
@@ -78,6 +80,13 @@ the settings chosen on validation, and one thing about it varied; three seeds. E
 is a statement that could hold, decided by the rule above.
 """
 
+# What the paper's claims are on: its tables and figures, and its abstract.
+_TITLES = {each.number: each.title for each in EXPERIMENTS.values()} | {
+    "E13": "Table 3",
+    "E16": "The abstract: cost and stability",
+    "E17": "Future work: grouped blocks",
+}
+
 # What is told of an experiment beside what was reached in the end.
 _QUANTITY_WORDS = {
     "early": "On the test set after the first epoch, %",
@@ -89,9 +98,15 @@ _QUANTITY_WORDS = {
 def write_report() -> None:
     """Writes the report and its pictures."""
     lines = _all_lines()
+    # What the paper leaves to future work is a question, with a number all the same.
+    answers = [answer for answer in ANSWERS if answer.number in _TITLES]
+    of_paper = _in_order(
+        [*_verdicts((*CLAIMS, *answers), lines), *_other_verdicts(lines)]
+    )
     sections = (
         _HEAD,
-        _verdicts(CLAIMS, lines, _other_verdicts(lines)),
+        _tally(of_paper),
+        _rows(of_paper),
         *(
             _experiment(*each)
             for each in EXPERIMENTS.items()
@@ -112,7 +127,7 @@ def write_report() -> None:
         "## What the paper leaves open\n\n`python -m benchmarks.readings run`.\n\n"
         + readings_report.table(),
         _QUESTIONS,
-        _verdicts(ANSWERS, lines),
+        _rows(_verdicts([a for a in ANSWERS if a.number not in _TITLES], lines)),
         *(_experiment(*each) for each in QUESTIONS.items()),
         theory_section(pictures=PICTURES),
         "## The methods, feature by feature, as in the paper's Table 1\n\n"
@@ -265,22 +280,41 @@ def _cell(runs: Sequence[Line], problem: str, method: str) -> str:
     return cell if known is None else f"{cell} [{known:.{digits}f}]"
 
 
-def _verdicts(
-    claims: Sequence[Claim], lines: Sequence[Line], others: Sequence[Verdict] = ()
-) -> str:
-    """A row a claim, in the order of their numbers."""
-    found = list(others)
+def _tally(found: Sequence[Verdict]) -> str:
+    """How many statements of each of the paper's claims have which verdict."""
+    rows = []
+    for number in dict.fromkeys(each.number for each in found):
+        of_it = [each.verdict for each in found if each.number == number]
+        cells = [of_it.count(each) for each in VERDICTS]
+        cells.append(len(of_it) - sum(cells))
+        told = " | ".join(str(each or "") for each in cells)
+        rows.append(f"| {number} | {_TITLES[number]} | {told} |")
+    head = f"| claim | on | {' | '.join(VERDICTS)} | not run yet |"
+    return "\n".join((head, "| --- |" + " --- |" * 7, *rows)) + "\n"
+
+
+def _rows(found: Sequence[Verdict]) -> str:
+    """A row a statement."""
+    rows = [f"| {' | '.join(each)} |" for each in found]
+    head = "| claim | | verdict | yes, open, no | what decides |"
+    return "\n".join((head, "| --- |" + " --- |" * 4, *rows)) + "\n"
+
+
+def _in_order(found: Sequence[Verdict]) -> list[Verdict]:
+    """By the numbers of their claims; those of one stay as they are."""
+    return sorted(found, key=lambda each: (each.number[0], int(each.number[1:])))
+
+
+def _verdicts(claims: Sequence[Claim], lines: Sequence[Line]) -> list[Verdict]:
+    """On claims that are comparisons."""
+    found = []
     for claim in claims:
         outcomes = [compare(comparison, lines) for comparison in claim.comparisons]
         found.append(
             Verdict(claim.number, claim.words, verdict(claim, outcomes),
                     counts(outcomes), _furthest(outcomes))
         )  # fmt: skip
-    # Stable: claims of one number stay in their order.
-    found.sort(key=lambda each: (each.number[0], int(each.number[1:])))
-    rows = [f"| {' | '.join(each)} |" for each in found]
-    head = "| claim | | verdict | yes, open, no | what decides |"
-    return "\n".join((head, "| --- |" + " --- |" * 4, *rows)) + "\n"
+    return found
 
 
 def _other_verdicts(lines: Sequence[Line]) -> list[Verdict]:
@@ -294,8 +328,7 @@ def _other_verdicts(lines: Sequence[Line]) -> list[Verdict]:
                     ranges)
         )  # fmt: skip
     untested = [
-        Verdict(number, words, "not testable here", "", why)
-        for number, words, why in NOT_TESTABLE
+        Verdict(number, words, NOT_HERE, "", why) for number, words, why in NOT_TESTABLE
     ]
     return [*found, *untested, *layerwise_table.verdicts()]
 

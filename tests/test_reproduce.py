@@ -231,10 +231,16 @@ def test_the_report_has_verdicts_tables_pictures_and_what_is_missing(
     assert "\nSeeds: 3. Budget: " in text
     assert "| E1 | MNIST: HD is not competitive | not run yet |" in text
     assert "| E11 | Sigmoid wins at 300 and 600 units on MNIST | not testable" in text
-    numbers = [row.split(" | ")[0] for row in text.splitlines() if row[:3] == "| E"]
-    assert numbers[: numbers.index("| E16")] == sorted(
-        numbers[: numbers.index("| E16")], key=lambda number: int(number[3:])
-    )
+    table, of_statements = text.split("| claim | | verdict")[:2]
+    rows = [row.split(" | ") for row in of_statements.splitlines() if row[:3] == "| E"]
+    numbers = [row[0] for row in rows]
+    assert numbers == sorted(numbers, key=lambda number: int(number[3:]))
+    tally = [row.split(" | ") for row in table.splitlines() if row[:3] == "| E"]
+    assert [row[0] for row in tally] == [f"| E{number}" for number in range(1, 18)]
+    for row in tally:
+        of_it = [each[2] for each in rows if each[0] == row[0]]
+        assert int(row[6] or 0) == of_it.count("not testable here")
+        assert sum(int(cell.strip(" |") or 0) for cell in row[2:]) == len(of_it)
     assert "Budget: 60 minutes of two cores; the runs" in text
     assert (tmp_path / "figure3-mnist-100.png").stat().st_size > 10_000
     assert "(pictures/figure3-mnist-100.png)" in text
