@@ -26,13 +26,7 @@ from benchmarks.experiments import (
     Experiment,
 )
 from benchmarks.tables import mean_and_sd
-from benchmarks.trials import (
-    Line,
-    Method,
-    epochs_to_target,
-    final_lines,
-    validation_score,
-)
+from benchmarks.trials import Line, Method, final_lines, validation_score
 
 EXPERIMENT, WIDE = EXPERIMENTS[BETTER], EXPERIMENTS[BETTER_WIDE]
 
@@ -187,14 +181,9 @@ def _seconds_to(
     target: float, method: str, problem: str, lines: Sequence[Line]
 ) -> _Seconds | None:
     """`None` where a step of the method was not timed."""
-    step = costs.seconds_per_step(problem, method)
-    if step is None:
+    runs = [costs.spent(r, target) for r in final_lines(method, problem, lines)]
+    seconds = [run.seconds for run in runs if run.seconds is not None]
+    if not seconds:
         return None
-    runs = final_lines(method, problem, lines)
-    epochs = [epochs_to_target(run, target) for run in runs]
-    seconds = [
-        step * run["steps"] * (each or run["epochs"] + 1) / run["epochs"]
-        for run, each in zip(runs, epochs, strict=True)
-    ]
-    reached = sum(each is not None for each in epochs)
+    reached = sum(run.is_reached for run in runs)
     return _Seconds(float(np.mean(seconds)), reached, len(runs))

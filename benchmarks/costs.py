@@ -47,7 +47,7 @@ CELLS = {
 
 
 class Spent(NamedTuple):
-    """What a run spent until its validation accuracy was the problem's target.
+    """What a run spent until its validation accuracy was a target.
 
     A run that never got there would have spent an epoch more than its own at least, and
     that is what stands for it. `None` where the cost of a step is not known.
@@ -69,10 +69,10 @@ class Spent(NamedTuple):
     seconds: float | None
 
 
-def spent(line: Line) -> Spent:
-    """What a run spent until its problem's target."""
+def spent(line: Line, target: float | None = None) -> Spent:
+    """What a run spent until a target, by default its problem's."""
     problem, method = line["problem"], line["method"]
-    found = epochs_to_target(line, PROBLEMS[problem].target)
+    found = epochs_to_target(line, target or PROBLEMS[problem].target)
     epochs = line["epochs"] + 1 if found is None else found
     share = epochs / line["epochs"]
     # DANTE takes several steps on a layer before the next.

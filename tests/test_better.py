@@ -18,6 +18,7 @@ def runs(method, validation, test, problem=CELL, seeds=NOISE):
             "phase": "final", "method": method.name, "problem": problem,
             "optimizer": method.optimizer, "settings": {}, "seed": seed,
             "status": "finished", "epochs": 2, "steps": 1718,
+            "gradient_evaluations": 1718,
             "validation_accuracy": [0.5, validation + noise],
             "test_accuracy": [0.5, test + 2 * noise],
         }
