@@ -80,6 +80,7 @@ CANDIDATES = _named(
     "SAMT-S, gradient", "SAMT-E, gradient", "SAMT-S", "SAMT-E", "SAMT-R", "SAMT-C",
     "SAMT-S, cosine", "SAMT-E, cosine", "SAMT-S, Adam", "SAMT-S, Adam, cosine",
     "SAMT-S, cosine, slow", "SAMT-E, cosine, slow", "SAMT-S, Adam, cosine, slow",
+    "SAMT-E, one block, cosine, slow",
 )  # fmt: skip
 # Of these, by `python -m benchmarks.reproduce report`.
 CHOSEN = "SAMT-S, cosine, slow"

@@ -24,6 +24,8 @@ ALONG_ADAM = {"direction": "adam"}
 ANNEALED = {"schedule": "cosine"}
 # Eta models that learn a tenth as fast: under a schedule there is less to learn.
 SLOW = {"meta_learning_rate": SLOWEST}
+# Both layers in one block: nothing alternates, and the learned step sizes are left.
+ONE_BLOCK = {"blocks": {"all": ["Dense_0", "Dense_1"]}}
 
 METHODS = (
     Method("SGD", "sgd"),
@@ -66,6 +68,8 @@ METHODS = (
     Method("SAMT-E, cosine, slow", "samt-e", ANNEALED | SLOW, proposal_ratio=3.0),
     Method("SAMT-S, Adam, cosine, slow", "samt-s", ALONG_ADAM | ANNEALED | SLOW,
            rate=1e-3, proposal_ratio=2.0),
+    Method("SAMT-E, one block, cosine, slow", "samt-e", ONE_BLOCK | ANNEALED | SLOW,
+           rate=0.2, proposal_ratio=3.0),
 )  # fmt: skip
 
 # Hypergradient descent by (α_0, κ): without κ, which is SGD; with the default κ of its
