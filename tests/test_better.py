@@ -5,7 +5,8 @@ import itertools
 import pytest
 
 from benchmarks import better
-from benchmarks.experiments import CANDIDATES, TO_BEAT
+from benchmarks.experiments import CANDIDATES, CHOSEN, TO_BEAT
+from benchmarks.trials import lines_of
 
 CELL = "mnist 100"
 NOISE = (0.0, 0.001, -0.0008)
@@ -41,6 +42,12 @@ def lines():
 
 def test_validation_chooses_and_the_test_set_does_not(lines):
     assert better.choose(CANDIDATES, [CELL], lines) == CANDIDATES[0]
+
+
+def test_what_runs_at_800_units_is_what_the_committed_lines_choose():
+    lines = lines_of(better.EXPERIMENT.path)
+    chosen = better.choose(CANDIDATES, better.EXPERIMENT.problems, lines)
+    assert chosen.name == CHOSEN
 
 
 def test_the_rival_to_beat_is_the_best_on_the_test_set(lines):
