@@ -72,7 +72,9 @@ class Spent(NamedTuple):
 def spent(line: Line, target: float | None = None) -> Spent:
     """What a run spent until a target, by default its problem's."""
     problem, method = line["problem"], line["method"]
-    found = epochs_to_target(line, target or PROBLEMS[problem].target)
+    if target is None:
+        target = PROBLEMS[problem].target
+    found = epochs_to_target(line, target)
     epochs = line["epochs"] + 1 if found is None else found
     share = epochs / line["epochs"]
     # DANTE takes several steps on a layer before the next.

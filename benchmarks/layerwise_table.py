@@ -179,11 +179,8 @@ def _of_samt(dataset: str, width: int, of_rivals: Sequence[Line]) -> list[float]
 
 def verdicts(path: Path = RESULTS) -> list[Verdict]:
     """The paper's claims on these methods (E13), by the means at each width."""
-    lines, of_rivals, found = (
-        lines_of(path),
-        lines_of(rivals.RESULTS),
-        [],
-    )
+    lines, of_rivals = lines_of(path), lines_of(rivals.RESULTS)
+    found = []
     for dataset in DATASETS:
         by_width = {n: _finals(n, dataset, lines) for n in ("dlADMM", "mDLAM")}
         is_run = {name: len(each) == len(ALL_WIDTHS) for name, each in by_width.items()}
