@@ -10,12 +10,12 @@ at a fraction of its price.
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from samt_jax.base import Batch, Params, Scalar
 from samt_jax.blocks import Block, get_block, leaf_paths
+from samt_jax.image_ops import convolve
 
 LayerValues = dict[str, Array]
 
@@ -121,13 +121,8 @@ def convolution(
     """
 
     def apply(values: LayerValues, inputs: Array) -> Array:
-        outputs = jax.lax.conv_general_dilated(
-            inputs,
-            values["kernel"].astype(inputs.dtype),
-            tuple(strides),
-            padding,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
+        kernel = values["kernel"].astype(inputs.dtype)
+        outputs = convolve(inputs, kernel, tuple(strides), padding)
         return _add_bias(outputs, values)
 
     return Layer(name, apply, post)

@@ -185,8 +185,11 @@ def shift(step: LayerStep, heads: tuple[HeadSteps, ...], pushed: Pushed) -> Arra
 
 
 def _applied(step: LayerStep, values: LayerValues, hidden: tuple[Array, ...]) -> Array:
-    """The layer with other values, on inputs that it takes in one array."""
-    return step.layer.apply(values, jnp.concatenate(hidden))
+    """The layer with other values: one product, or one of each input's windows."""
+    if step.layer.is_dense:
+        return step.layer.apply(values, jnp.concatenate(hidden))
+    # Of each input by itself a convolution has the windows already.
+    return jnp.concatenate([step.layer.apply(values, each) for each in hidden])
 
 
 def measure_step(step: LayerStep, features: Features) -> Float[Array, "k"]:

@@ -10,6 +10,7 @@ from jaxtyping import Array, PyTree
 
 from samt_jax.base import Key, Params
 from samt_jax.chain import Layer, convolution, dense
+from samt_jax.image_ops import pool
 from samt_jax.networks import (
     CNN,
     MLP,
@@ -19,7 +20,6 @@ from samt_jax.networks import (
     Outputs,
     ResNet18,
     flatten,
-    pool,
     uniform_fan_in,
 )
 

@@ -25,8 +25,8 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from samt_jax.base import Key
+from samt_jax.image_ops import Images, Kernel, Padding, convolve, pool
 
-Images: TypeAlias = Float[Array, "batch height width channels"]
 Outputs: TypeAlias = Float[Array, "batch num_outputs"]
 FanInInit: TypeAlias = Callable[[int], nn.initializers.Initializer]
 
@@ -168,6 +168,7 @@ class ConvNorm(nn.Module):
             padding=self.kernel_size[0] // 2,
             use_bias=False,
             kernel_init=self.kernel_init(fan_in),
+            conv_general_dilated_cls=_convolution,
             name="Conv_0",
         )(inputs)
         return nn.BatchNorm(
@@ -298,11 +299,6 @@ def flatten(inputs: Float[Array, "batch ..."]) -> Float[Array, "batch size"]:
     return inputs.reshape(inputs.shape[0], -1)
 
 
-def pool(images: Images) -> Images:
-    """Takes the largest of every 2×2 pixels; an odd last row or column is dropped."""
-    return nn.max_pool(images, (2, 2), strides=(2, 2))
-
-
 def scale_width(width: int, multiplier: float) -> int:
     """Returns a layer's width times the multiplier, rounded, at least one."""
     return max(1, round(width * multiplier))
@@ -327,7 +323,24 @@ def _conv(module: Any, channels: int, inputs: Images) -> Images:
         use_bias=module.use_bias,
         kernel_init=module.kernel_init(fan_in),
         bias_init=module.bias_init(fan_in),
+        conv_general_dilated_cls=_convolution,
     )(inputs)
+
+
+def _convolution() -> Callable[..., Images]:
+    """What Flax's layers call; of the settings beyond these none is used here."""
+
+    def apply(
+        images: Images,
+        kernel: Kernel,
+        strides: Sequence[int],
+        padding: Padding,
+        **unused: Any,
+    ) -> Images:
+        del unused
+        return convolve(images, kernel, strides, padding)
+
+    return apply
 
 
 def _check_images(name: str, inputs: Array, smallest: int) -> None:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from samt_jax.image_ops import pool
 from samt_jax.models import MODELS, build_model
-from samt_jax.networks import flatten, pool, uniform_fan_in
+from samt_jax.networks import flatten, uniform_fan_in
 
 # Normalized networks at a sixteenth (4 to 32 channels): they compile in seconds.
 SMALL = {"width": 1 / 16, "num_outputs": 3}
