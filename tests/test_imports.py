@@ -114,13 +114,17 @@ def test_a_rival_knows_nothing_of_samt(name):
     assert ours(FILES[name]) <= folder | {"base", "blocks"}
 
 
-@pytest.mark.parametrize("name", [*within("data"), "networks"])
-def test_data_and_networks_import_nothing_of_ours_but_base(name):
+@pytest.mark.parametrize("name", within("data"))
+def test_data_import_nothing_of_ours_but_base(name):
     assert ours(FILES[name]) <= {"base", *within("data")}
 
 
+def test_networks_know_how_images_are_convolved_and_nothing_else_of_ours():
+    assert ours(FILES["networks"]) <= {"base", "image_ops"}
+
+
 def test_models_by_name_know_networks_and_their_description_as_chains():
-    assert ours(FILES["models"]) <= {"base", "networks", "chain"}
+    assert ours(FILES["models"]) <= {"base", "networks", "chain", "image_ops"}
 
 
 @pytest.mark.parametrize("name", [n for n in FILES if n not in within("cli")])
