@@ -94,7 +94,7 @@ def networks(quick: bool) -> dict[Network, tuple[Method, ...]]:
     return {
         **{_mlp(width, steps=43_000 // width): wide for width in (100, 400, 800)},
         _mlp(400, 400, steps=107): deeper,
-        Network("CNN", "cnn", None, 8): deeper[:6],
+        Network("CNN", "cnn", None, 24): deeper[:6],
         **{_deep(depth): _deep_methods(depth) for depth in DEPTHS},
     }
 
