@@ -68,8 +68,8 @@ def _multiply_windows(
 
 
 def _slices(length: int, size: int, stride: int) -> list[slice]:
-    """The pixels along an axis that are each window's first, second, …."""
-    last = (length - size) // stride * stride
+    """The pixels along an axis that are each window's first, second, …; maybe none."""
+    last = max(-1, (length - size) // stride * stride)
     return [slice(start, start + last + 1, stride) for start in range(size)]
 
 
