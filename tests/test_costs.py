@@ -106,13 +106,13 @@ def test_what_is_not_timed_in_the_bench_is_what_was_timed_in_turns(lines):
 def test_operations_of_the_cnn_stand_where_nothing_was_timed(monkeypatch):
     flops = {
         ("cifar10 cnn", name): count
-        for name, count in (("Adam", 2e6), ("SAMT-E", 7e6), ("DANTE", 20e6))
+        for name, count in (("Adam", 2e6), ("SAMT-E, gradient", 7e6), ("DANTE", 20e6))
     }
     monkeypatch.setattr(costs, "_flops", lambda: flops)
     monkeypatch.setattr(costs, "timed_together", lambda problem: {})
     text = abstract.cnn_epoch()
     assert "| Adam | 2 | 1.00 |  |  |" in text
-    assert "| SAMT-E | 7 | 3.50 |  |  |" in text
+    assert "| SAMT-E, gradient | 7 | 3.50 |  |  |" in text
     # A step of twenty batches.
     assert "| DANTE | 1 | 0.50 |  |  |" in text
     assert "Seconds: not run yet." in text
