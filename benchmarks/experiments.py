@@ -52,7 +52,9 @@ BETTER, BETTER_WIDE = "better", "better-wide"
 REDUCED = (
     "KMNIST: the reduced set, an eighth of the images; the paper's numbers are of all."
 )
-_OF_CNN = "The CNN at a quarter of its width; the paper's methods alone, HD by both its rules."
+_OF_CNN = (
+    "The CNN at a quarter of its width; the paper's methods, and HD by both rules."
+)
 _LONG = (
     "The settings are those of ten epochs, tuned in five. The paper, in one run of "
     "unknown length, has "
