@@ -227,7 +227,7 @@ def _cell(runs: Sequence[Line], of_paper: float | None) -> str:
         return ""
     course = _mean_course(runs)
     last = mean_and_sd([100 * run["test_accuracy"][-1] for run in runs])
-    cell = f"{last} ({course.max():.2f}, {course.argmax() + 1})"
+    cell = f"{last} ({course.max():.2f}, {np.argmax(course) + 1})"
     if diverged := sum(run["status"] == "diverged" for run in runs):
         cell += f" {diverged} of {len(runs)} diverged"
     return cell if of_paper is None else f"{cell} / {of_paper:.2f}"
