@@ -111,14 +111,39 @@ def fixed(name: str, optimizer: str, **settings: Any) -> Method:
 
 
 # What all studies vary.
-PLAIN = {letter: fixed(f"SAMT-{letter}, as it is", f"samt-{letter.lower()}")
+_AS_IT_IS = ", as it is"
+PLAIN = {letter: fixed(f"SAMT-{letter}{_AS_IT_IS}", f"samt-{letter.lower()}")
          for letter in "SE"}  # fmt: skip
+# The end of the proposal's range, where η0 is another.
+_RATIO = GRADIENT["proposal_max"] / GRADIENT["learning_rate"]
 # A constant step is the same for S and E; as the paper has it, and as it should be.
 _NOT_LEARNED = {"mixing_weight": 1.0, "meta_batch": "same"}
 CONSTANT = fixed("SAMT, always η0", "samt-s", **_NOT_LEARNED)
 TUNED_CONSTANT = Method(
     "SAMT, constant, tuned", "samt-s", _NOT_LEARNED | {"direction": "gradient"}
 )
+
+
+def tuned(method: Method) -> Method:
+    """A study's method with η0 tuned, and the end of the proposal's range with it."""
+    settings = {name: value for name, value in method.settings.items()
+                if name not in ("learning_rate", "proposal_max")}  # fmt: skip
+    return method._replace(
+        name=f"{method.name.removesuffix(_AS_IT_IS)}, tuned",
+        settings=settings,
+        rate=GRADIENT["learning_rate"],
+        is_tuned=True,
+        proposal_ratio=_RATIO,
+    )
+
+
+def from_step(method: Method, step: float) -> Method:
+    """A study's method from another η0, and the end of the proposal's range with it."""
+    rates = {"learning_rate": step, "proposal_max": float(f"{_RATIO * step:.3g}")}
+    return method._replace(
+        name=f"{method.name.removesuffix(_AS_IT_IS)}, η0 {step:g}",
+        settings=method.settings | rates,
+    )
 
 
 def ablations(letter: str) -> tuple[Method, ...]:

@@ -11,10 +11,10 @@ from test_benchmarks import a_scalar
 
 from benchmarks import transfer, trials
 from benchmarks.claims import compare
-from benchmarks.experiments import EXPERIMENTS, STUDIES
+from benchmarks.experiments import EXPERIMENTS, PLAIN, STUDIES, from_step, tuned
 from benchmarks.problems import PROBLEMS, Benchmark
 from benchmarks.questions import ANSWERS, QUESTIONS, block_sizes, feature_masks
-from benchmarks.trials import Method, gradients_per_step
+from benchmarks.trials import FACTORS, Method, gradients_per_step
 from benchmarks.watched import watch
 from samt_jax import (
     FEATURE_NAMES,
@@ -64,6 +64,16 @@ def test_a_name_stands_for_one_method_in_all_files():
     for method in studied:
         assert methods.setdefault(method.name, method) == method
     assert {method.name for method in compared}.isdisjoint(methods)
+
+
+def test_another_first_step_takes_the_range_of_proposals_with_it():
+    method = PLAIN["E"]
+    middle, tripled = (tuned(method).trial(FACTORS.index(f)) for f in (1.0, 3.0))
+    assert middle == from_step(method, 0.2).settings == method.settings
+    assert tripled == from_step(method, 0.6).settings
+    assert (tripled["learning_rate"], tripled["proposal_max"]) == (0.6, 1.5)
+    assert tuned(method).name == "SAMT-E, tuned"
+    assert from_step(method, 0.6).name == "SAMT-E, η0 0.6"
 
 
 def test_features_are_left_out_and_alone_once_each():
