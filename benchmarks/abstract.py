@@ -19,6 +19,7 @@ from benchmarks.trials import (
     FACTORS,
     Line,
     final_lines,
+    has_diverged,
     is_of,
     lines_of,
     validation_score,
@@ -253,7 +254,7 @@ def _best(runs: Sequence[Line], problem: str) -> str:
     is_accuracy = metric == "accuracy"
     values = [
         (100 if is_accuracy else 1) * at_best_epoch(run, metric)
-        for run in runs if run["status"] != "diverged"
+        for run in runs if not has_diverged(run)
     ]  # fmt: skip
     return mean_and_sd(values, digits=2 if is_accuracy else 4)
 

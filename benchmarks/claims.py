@@ -25,7 +25,7 @@ from scipy import stats
 
 from benchmarks import costs
 from benchmarks.experiments import CONSTANT, PLAIN, STEPS, TUNED_CONSTANT, first_steps
-from benchmarks.trials import Line, final_lines
+from benchmarks.trials import Line, final_lines, has_diverged
 
 LEVEL = 0.05
 # Points of accuracy by which a method may be behind one that it is no worse than.
@@ -137,7 +137,7 @@ def _late(values: np.ndarray) -> np.ndarray:
 
 def final(line: Line) -> float:
     """What was reached in the end: %, or the negative error; diverged, -infinity."""
-    return -np.inf if line["status"] == "diverged" else float(_results(line)[-1])
+    return -np.inf if has_diverged(line) else float(_results(line)[-1])
 
 
 def fluctuation(line: Line) -> float:
@@ -149,20 +149,20 @@ def fluctuation(line: Line) -> float:
     Returns:
       Points of accuracy, or the unit of the error; infinite where it diverged.
     """
-    if line["status"] == "diverged":
+    if has_diverged(line):
         return np.inf
     return float(np.abs(np.diff(_late(_results(line)))).mean())
 
 
 def _fall(line: Line) -> float:
     results = _results(line)
-    return np.inf if line["status"] == "diverged" else results.max() - results[-1]
+    return np.inf if has_diverged(line) else results.max() - results[-1]
 
 
 def _gain(line: Line) -> float:
     """What the second half of a run added."""
     late = _late(_results(line))
-    return -np.inf if line["status"] == "diverged" else late[-1] - late[0]
+    return -np.inf if has_diverged(line) else late[-1] - late[0]
 
 
 def _swing(line: Line) -> float:

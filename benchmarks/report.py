@@ -41,7 +41,7 @@ from benchmarks.questions import ANSWERS, QUESTIONS
 from benchmarks.report_pictures import pictures
 from benchmarks.tables import mean_and_sd
 from benchmarks.theory_section import section as theory_section
-from benchmarks.trials import Line, final_lines, lines_of
+from benchmarks.trials import Line, final_lines, has_diverged, lines_of
 
 HOME = Path(__file__).parent
 REPORT, PICTURES = HOME / "REPORT.md", HOME / "pictures"
@@ -273,7 +273,7 @@ def _cell(runs: Sequence[Line], problem: str, method: str) -> str:
     metric = PROBLEMS[problem].metric
     scale, digits = (100, 2) if metric == "accuracy" else (1, 4)
     values = [
-        scale * run[f"test_{metric}"][-1] for run in runs if run["status"] != "diverged"
+        scale * run[f"test_{metric}"][-1] for run in runs if not has_diverged(run)
     ]
     cell = mean_and_sd(values, of=len(runs), digits=digits)
     known = paper.NUMBERS.get(problem, {}).get(rivals.IN_PAPER.get(method, method))

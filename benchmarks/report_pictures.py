@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.experiments import STEPS, Experiment, first_steps
 from benchmarks.problems import PROBLEMS
-from benchmarks.trials import Line, Method, final_lines
+from benchmarks.trials import Line, Method, final_lines, has_diverged
 from samt_jax.plots import plot_comparison, save_figure
 from samt_jax.plots.look import draw_band, in_unit, put_note, style_axes, unit_of
 
@@ -79,7 +79,7 @@ def _over_epochs(
         in_unit(run[f"test_{metric}"], metric)
         for runs in shown.values()
         for run in runs
-        if run["status"] != "diverged"
+        if not has_diverged(run)
     ]
     if ends:
         low, high = np.min(ends), np.max(ends)
@@ -147,9 +147,7 @@ def _panels(count: int) -> tuple[Figure, Sequence[Axes]]:
 
 def _ends(runs: Sequence[Line]) -> list[float]:
     """What the runs that did not diverge reached, in %."""
-    return [
-        100 * run["test_accuracy"][-1] for run in runs if run["status"] != "diverged"
-    ]
+    return [100 * run["test_accuracy"][-1] for run in runs if not has_diverged(run)]
 
 
 def _draw(

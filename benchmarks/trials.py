@@ -4,7 +4,7 @@ A method is tuned on its problem's `tuned_on`: at three multiples of its learnin
 and, as long as the best lies at the edge of what was tried, one step beyond it, twice
 at most. A trial is one run under a seed that no final run has, judged by its mean
 validation accuracy (or error) over the last `LAST_EPOCHS` epochs; one that diverged is
-the worst.
+the worst, and of equals the lowest rate is the best.
 The test set is not even given to the loop. The final runs, one a seed, measure
 validation and test accuracy after every epoch. Every run, diverged or not, is one JSON
 line; a run that has its line is not repeated.
@@ -34,6 +34,8 @@ from samt_jax.training import EpochRecord, prepare, run
 TUNING_SEED = 100
 LAST_EPOCHS = 2
 TUNING_EPOCHS = 5
+# In standard deviations of the training targets; their mean as prediction has about 1.
+LOST_RMSE = 10.0
 # What the middle learning rate is multiplied by; the trials start with three of them.
 FACTORS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 FIRST_TRIALS = (2, 3, 4)
@@ -119,7 +121,7 @@ def missing_trials(
     scores = _scores(method, problem, lines)
     missing = [index for index in FIRST_TRIALS if index not in scores]
     if not missing:
-        best = max(scores, key=lambda index: scores[index])
+        best = _best(scores)
         beyond = (best - 1, best + 1)
         missing = [i for i in beyond if i in range(len(FACTORS)) and i not in scores]
     return [method.trial(index) for index in missing]
@@ -161,12 +163,28 @@ def chosen_settings(
             f"{missing}; run it first."
         )
     scores = _scores(method, benchmark.tuned_on, lines)
-    return method.trial(max(scores, key=lambda index: scores[index]))
+    return method.trial(_best(scores))
+
+
+def _best(scores: Mapping[int, float]) -> int:
+    """The lowest of the best: where every trial diverged, a lower rate may not."""
+    return max(sorted(scores), key=lambda index: scores[index])
+
+
+def has_diverged(line: Line) -> bool:
+    """Whether a run came to numbers that are not finite, or to an error beyond sense.
+
+    SAMT skips a visit whose numbers are not finite: where others end at NaN, it may
+    stay at an error of a million standard deviations.
+    """
+    error = line.get("validation_rmse", [0.0])[-1]
+    # A line has null for what is not a finite number.
+    return line["status"] == "diverged" or error is None or error > LOST_RMSE
 
 
 def validation_score(line: Line) -> float:
     """What a trial is chosen by, the more the better; least is one that diverged."""
-    if line["status"] == "diverged":
+    if has_diverged(line):
         return -np.inf
     if "validation_rmse" in line:
         return -float(np.mean(line["validation_rmse"][-LAST_EPOCHS:]))

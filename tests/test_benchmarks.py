@@ -2,9 +2,11 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from benchmarks import timing, trials
+from benchmarks.claims import QUANTITIES
 from benchmarks.problems import Benchmark
 from benchmarks.rivals import METHODS
 from benchmarks.trials import Method, chosen_settings, gradients_per_step
@@ -49,6 +51,26 @@ def test_diverged_trial_is_the_worst_whatever_it_reached():
 
 
 @pytest.mark.parametrize(
+    ("errors", "status", "is_lost"),
+    [
+        ([0.5, 0.4], "finished", False),
+        # Predicting the mean of the targets has an error of 1.
+        ([0.5, 1.5], "finished", False),
+        ([0.5, 3e6], "finished", True),
+        ([0.5, None], "finished", True),
+        ([3e6, 0.4], "finished", False),
+        ([0.5, 0.4], "diverged", True),
+    ],
+)
+def test_a_run_whose_error_ends_beyond_sense_has_diverged(errors, status, is_lost):
+    run = {"status": status, "validation_rmse": errors, "test_rmse": errors}
+    assert trials.has_diverged(run) is is_lost
+    if is_lost:
+        assert trials.validation_score(run) == -np.inf
+        assert QUANTITIES["final"](run).value == -np.inf
+
+
+@pytest.mark.parametrize(
     ("scores", "next_rates"),
     [
         ({}, [0.03, 0.1, 0.3]),
@@ -59,6 +81,9 @@ def test_diverged_trial_is_the_worst_whatever_it_reached():
         ({0.03: 0.5, 0.1: 0.6, 0.3: 0.7, 1.0: 0.8}, [3.0]),
         ({0.03: 0.5, 0.1: 0.6, 0.3: 0.7, 1.0: 0.8, 3.0: 0.9}, []),
         ({0.03: 0.8, 0.1: 0.6, 0.3: 0.7}, [0.01]),
+        # Of equals the lowest is the best, whichever was tried first.
+        ({0.1: 0.5, 0.3: 0.5, 0.03: 0.5}, [0.01]),
+        ({0.1: 0.5, 0.3: 0.5, 0.03: 0.4}, []),
     ],
 )
 def test_trials_go_on_beyond_an_edge_twice_at_most(scores, next_rates):
