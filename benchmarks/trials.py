@@ -34,8 +34,9 @@ from samt_jax.training import EpochRecord, prepare, run
 TUNING_SEED = 100
 LAST_EPOCHS = 2
 TUNING_EPOCHS = 5
-# In standard deviations of the training targets; their mean as prediction has about 1.
-LOST_RMSE = 10.0
+# An error in standard deviations of the training targets, of which their mean as
+# prediction has about 1; a cross-entropy, of which a guess has 2.3 to 4.6.
+LOST_RMSE, LOST_ACCURACY, LOST_LOSS = 10.0, 0.25, 100.0
 # What the middle learning rate is multiplied by; the trials start with three of them.
 FACTORS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 FIRST_TRIALS = (2, 3, 4)
@@ -172,14 +173,20 @@ def _best(scores: Mapping[int, float]) -> int:
 
 
 def has_diverged(line: Line) -> bool:
-    """Whether a run came to numbers that are not finite, or to an error beyond sense.
+    """Whether a run came to numbers that are not finite, or to results beyond sense.
 
     SAMT skips a visit whose numbers are not finite: where others end at NaN, it may
-    stay at an error of a million standard deviations.
+    stay at an error of a million standard deviations, or at the accuracy of chance with
+    a loss of a million. Such a loss alone may be that of a few batches.
     """
-    error = line.get("validation_rmse", [0.0])[-1]
-    # A line has null for what is not a finite number.
-    return line["status"] == "diverged" or error is None or error > LOST_RMSE
+    if line["status"] == "diverged":
+        return True
+    if "validation_rmse" in line:
+        error = line["validation_rmse"][-1]
+        # A line has null for what is not a finite number.
+        return error is None or error > LOST_RMSE
+    is_at_chance = line["validation_accuracy"][-1] < LOST_ACCURACY
+    return is_at_chance and line["train_loss"][-1] > LOST_LOSS
 
 
 def validation_score(line: Line) -> float:

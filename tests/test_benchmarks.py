@@ -22,7 +22,8 @@ def line(validation, phase="tuning", status="finished", seed=100, **settings):
     return {
         "phase": phase, "problem": "digits 4", "method": "SGD", "settings": settings,
         "seed": seed, "status": status, "validation_accuracy": validation,
-        "test_accuracy": validation, "train_seconds": [1.0] * len(validation),
+        "test_accuracy": validation, "train_loss": [0.5] * len(validation),
+        "train_seconds": [1.0] * len(validation),
         "gradient_evaluations": 40,
     }  # fmt: skip
 
@@ -48,6 +49,15 @@ def test_diverged_trial_is_the_worst_whatever_it_reached():
     lines[1] = line([0.9, 0.9], status="diverged", learning_rate=0.1)
     lines += tried({0.01: 0.1})
     assert chosen_settings(SGD, DIGITS, lines) == {"learning_rate": 0.03}
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "loss", "is_lost"),
+    [(0.1, 2.3, False), (0.1, 1e9, True), (0.9, 1e9, False)],
+)
+def test_a_run_at_chance_with_a_loss_beyond_sense_has_diverged(accuracy, loss, is_lost):
+    run = line([0.9, accuracy], status="finished") | {"train_loss": [0.1, loss]}
+    assert trials.has_diverged(run) is is_lost
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ def line(method, seed, *accuracies, status="finished"):
     return {
         "phase": "final", "problem": "mnist 100", "method": method, "seed": seed,
         "status": status, "test_accuracy": accuracies, "steps": 20,
-        "validation_accuracy": accuracies, "train_seconds": [1.0] * len(accuracies),
+        "validation_accuracy": accuracies, "train_loss": [0.5] * len(accuracies),
+        "train_seconds": [1.0] * len(accuracies),
         "gradient_evaluations": 40, "device": "cpu", "compile_seconds": 1.0,
     }  # fmt: skip
 
@@ -50,7 +51,7 @@ def test_a_comparison_is_decided_by_differences_of_runs_with_the_same_seed(
 def errors_of(method, *finals):
     return [
         line(method, seed, status="diverged" if final is None else "finished")
-        | {"test_rmse": [0.5, final]}
+        | {"test_rmse": [0.5, final], "validation_rmse": [0.5, final]}
         for seed, final in enumerate(finals)
     ]
 
