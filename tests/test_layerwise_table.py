@@ -8,7 +8,8 @@ from samt_jax.runs import append_line, read_lines
 def line(method, dataset, hidden, *accuracies, status="finished", seed=0):
     return {
         "method": method, "dataset": dataset, "hidden": hidden, "seed": seed,
-        "test_accuracy": accuracies, "status": status,
+        "test_accuracy": accuracies, "validation_accuracy": accuracies,
+        "status": status,
     }  # fmt: skip
 
 
