@@ -282,13 +282,17 @@ def _cell(runs: Sequence[Line], problem: str, method: str) -> str:
 
 def _tally(found: Sequence[Verdict]) -> str:
     """How many statements of each of the paper's claims have which verdict."""
-    rows = []
-    for number in dict.fromkeys(each.number for each in found):
-        of_it = [each.verdict for each in found if each.number == number]
-        cells = [of_it.count(each) for each in VERDICTS]
+
+    def row(number: str, title: str, of_it: Sequence[Verdict]) -> str:
+        cells = [sum(each.verdict == name for each in of_it) for name in VERDICTS]
         cells.append(len(of_it) - sum(cells))
-        told = " | ".join(str(each or "") for each in cells)
-        rows.append(f"| {number} | {_TITLES[number]} | {told} |")
+        return f"| {number} | {title} | {' | '.join(str(c or '') for c in cells)} |"
+
+    rows = [
+        row(number, _TITLES[number], [each for each in found if each.number == number])
+        for number in dict.fromkeys(each.number for each in found)
+    ]
+    rows.append(row("all", f"{len(found)} statements", found))
     head = f"| claim | on | {' | '.join(VERDICTS)} | not run yet |"
     return "\n".join((head, "| --- |" + " --- |" * 7, *rows)) + "\n"
 

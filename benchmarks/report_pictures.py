@@ -35,7 +35,7 @@ def pictures(
     if experiment.over == "epochs":
         problems = dict.fromkeys((experiment.problems[0], experiment.problems[-1]))
         drawn = {
-            f"{name}-{problem.replace(' ', '-')}": (
+            f"{name}-{problem.replace(',', '').replace(' ', '-')}": (
                 f"{problem}, over epochs",
                 _over_epochs(problem, experiment.methods[:SHOWN], lines),
             )

@@ -242,6 +242,11 @@ def test_the_report_has_verdicts_tables_pictures_and_what_is_missing(
         of_it = [each[2] for each in rows if each[0] == row[0]]
         assert int(row[6] or 0) == of_it.count("not testable here")
         assert sum(int(cell.strip(" |") or 0) for cell in row[2:]) == len(of_it)
+    last = table.rstrip().splitlines()[-1].split(" | ")
+    assert last[:2] == ["| all", f"{len(rows)} statements"]
+    for column in range(2, 8):
+        cells = [int(row[column].strip(" |") or 0) for row in (*tally, last)]
+        assert cells[-1] == sum(cells[:-1])
     assert "Budget: 60 minutes of two cores; the runs" in text
     assert (tmp_path / "figure3-mnist-100.png").stat().st_size > 10_000
     assert "(pictures/figure3-mnist-100.png)" in text
