@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from benchmarks import rivals
 from benchmarks.open_settings import GRADIENT
 from benchmarks.problems import WIDTHS
-from benchmarks.trials import Method
+from benchmarks.trials import Method, rates_from
 
 STUDIES = Path(__file__).parent / "results" / "studies.jsonl"
 
@@ -139,10 +139,9 @@ def tuned(method: Method) -> Method:
 
 def from_step(method: Method, step: float) -> Method:
     """A study's method from another η0, and the end of the proposal's range with it."""
-    rates = {"learning_rate": step, "proposal_max": float(f"{_RATIO * step:.3g}")}
     return method._replace(
         name=f"{method.name.removesuffix(_AS_IT_IS)}, η0 {step:g}",
-        settings=method.settings | rates,
+        settings=method.settings | rates_from(step, _RATIO),
     )
 
 

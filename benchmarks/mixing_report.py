@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.claims import decide
 from benchmarks.mixing import BINS, METHODS, NAMES, QUANTITIES, RESULTS
+from benchmarks.report_pictures import name_of_file
 from benchmarks.trials import Line, is_of, lines_of
 from samt_jax.plots import save_figure
 from samt_jax.plots.look import draw_band, line_look, put_note, style_axes
@@ -43,7 +44,7 @@ def section(pictures: Path) -> str:
         if not found:
             parts.append(f"Not run yet: anything on {problem}.\n")
             continue
-        path = pictures / f"mixing-{problem.replace(' ', '-')}.png"
+        path = pictures / f"{name_of_file('mixing', problem)}.png"
         save_figure(picture(found, problem), path)
         rows = [row for name, each in found.items() for row in _rows(name, each)]
         missing = [name for name in runs if name not in found]

@@ -19,7 +19,14 @@ import numpy as np
 from benchmarks.claims import decide
 from benchmarks.open_settings import NAMES, READINGS, Reading
 from benchmarks.tables import mean_and_sd
-from benchmarks.trials import Line, Settings, is_of, lines_of, validation_score
+from benchmarks.trials import (
+    Line,
+    Settings,
+    has_diverged,
+    is_of,
+    lines_of,
+    validation_score,
+)
 
 RESULTS = Path(__file__).parent / "results" / "readings.jsonl"
 COLLAPSED, AT_END = 0.01, 0.95
@@ -155,8 +162,7 @@ def _accuracy(reading: Reading, problem: str, lines: Sequence[Line]) -> str:
     runs = runs_of(reading.name, problem, lines)
     if not runs:
         return ""
-    finished = [run for run in runs if run["status"] == "finished"]
-    scores = [100 * validation_score(run) for run in finished]
+    scores = [100 * validation_score(run) for run in runs if not has_diverged(run)]
     words = [mean_and_sd(scores, of=len(runs))]
     ahead = differences(reading, problem, lines)
     if reading.against != reading.name and len(ahead) > 1:

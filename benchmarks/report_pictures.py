@@ -18,6 +18,11 @@ from samt_jax.plots.look import draw_band, in_unit, put_note, style_axes, unit_o
 SHOWN = 7
 
 
+def name_of_file(what: str, problem: str) -> str:
+    """Of a picture, without its ending."""
+    return f"{what}-{problem.replace(',', '').replace(' ', '-')}"
+
+
 def pictures(
     name: str, experiment: Experiment, lines: Sequence[Line], folder: Path
 ) -> list[str]:
@@ -35,7 +40,7 @@ def pictures(
     if experiment.over == "epochs":
         problems = dict.fromkeys((experiment.problems[0], experiment.problems[-1]))
         drawn = {
-            f"{name}-{problem.replace(',', '').replace(' ', '-')}": (
+            name_of_file(name, problem): (
                 f"{problem}, over epochs",
                 _over_epochs(problem, experiment.methods[:SHOWN], lines),
             )

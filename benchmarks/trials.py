@@ -77,11 +77,20 @@ class Method(NamedTuple):
         middle = self.rate or OPTIMIZERS[self.optimizer].learning_rate
         if middle is None:
             raise ValueError(f"{self.optimizer} has no learning rate to tune.")
-        rates = {"learning_rate": float(f"{FACTORS[index] * middle:.3g}")}
-        if self.proposal_ratio is not None:
-            end = self.proposal_ratio * rates["learning_rate"]
-            rates["proposal_max"] = float(f"{end:.3g}")
-        return rates | self.settings
+        rate = _rounded(FACTORS[index] * middle)
+        return rates_from(rate, self.proposal_ratio) | self.settings
+
+
+def rates_from(rate: float, proposal_ratio: float | None) -> Settings:
+    """A learning rate and, with a ratio, the end of the proposal's range."""
+    rates = {"learning_rate": rate}
+    if proposal_ratio is not None:
+        rates["proposal_max"] = _rounded(proposal_ratio * rate)
+    return rates
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.3g}")
 
 
 def run_method(method: Method, benchmark: Benchmark, path: Path) -> None:
