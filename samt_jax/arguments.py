@@ -1,6 +1,7 @@
-"""What SAMT's two doors are called with: settings once, losses at every update.
+"""What SAMT's doors are called with: settings once, losses at every update.
 
-Both doors take the same settings. Their names, order and defaults stand here alone.
+All doors take the same settings, one of them not all. Their names, order and defaults
+stand here alone.
 """
 
 import functools
@@ -53,6 +54,32 @@ def settings(
 ) -> SamtRule:
     """The settings, explained at :func:`~samt_jax.samt.samt_sweep`."""
     return complete_rule(locals())
+
+
+def settings_but(*left_out: str) -> Callable[..., SamtRule]:
+    """The settings without some, for a method that has no use for these.
+
+    Args:
+      *left_out: Names of settings, which keep their defaults.
+
+    Returns:
+      As :func:`settings`, with a shorter signature.
+
+    Example:
+      >>> import inspect
+      >>> "order" in inspect.signature(settings_but("order")).parameters
+      False
+    """
+    whole = inspect.signature(settings)
+    kept = [p for name, p in whole.parameters.items() if name not in left_out]
+    signature = whole.replace(parameters=kept)
+
+    def fewer(*args: Any, **kwargs: Any) -> SamtRule:
+        return settings(**signature.bind(*args, **kwargs).arguments)
+
+    # What `inspect` looks for first; mypy knows no attributes of functions.
+    fewer.__signature__ = signature  # type: ignore[attr-defined]
+    return fewer
 
 
 def takes(

@@ -56,6 +56,16 @@ _SAMT = _ANNEALED | {
     "terms",
 }
 
+# Where all blocks move at once there is no order, and what comes next is the verdict.
+_LEARNED = _SAMT - {
+    "ball_radius",
+    "engine",
+    "inner_steps",
+    "meta_batch",
+    "num_train",
+    "order",
+}
+
 
 class Setup(NamedTuple):
     """What a row builds from.
@@ -206,9 +216,7 @@ def _samt(granularity: Granularity) -> Callable[[Setup], Algorithm]:
     def build(setup: Setup) -> Algorithm:
         from samt_jax.engine import samt_algorithm
 
-        settings = dict(setup.settings)
-        factor = learning_rate_factor(setup)
-        settings.pop("schedule", None)
+        settings = _of_eta_models(setup)
         return samt_algorithm(
             setup.loss_fn,
             settings.pop("learning_rate"),
@@ -216,14 +224,36 @@ def _samt(granularity: Granularity) -> Callable[[Setup], Algorithm]:
             num_train=settings.pop("num_train", 1),
             engine=settings.pop("engine", "auto"),
             granularity=granularity,
-            features=_features(settings),
-            meta_optimizer=_meta_optimizer(settings, setup.num_steps),
-            schedule=factor if callable(factor) else None,
-            seed=setup.key,
             **settings,
         )
 
     return build
+
+
+def _learned(granularity: Granularity) -> Callable[[Setup], Algorithm]:
+    """A row's `build` of learned step sizes of this granularity, all blocks at once."""
+
+    def build(setup: Setup) -> Algorithm:
+        from samt_jax.base import from_optax
+        from samt_jax.learned_step_size import scale_by_learned_step_size
+
+        tx = scale_by_learned_step_size(
+            granularity=granularity, **_of_eta_models(setup)
+        )
+        return from_optax(tx, setup.loss_fn)
+
+    return build
+
+
+def _of_eta_models(setup: Setup) -> dict[str, Any]:
+    """The settings of a row with eta models, made from names and numbers."""
+    settings = dict(setup.settings)
+    factor = learning_rate_factor(setup)
+    settings["features"] = _features(settings)
+    settings["meta_optimizer"] = _meta_optimizer(settings, setup.num_steps)
+    settings["schedule"] = factor if callable(factor) else None
+    settings["seed"] = setup.key
+    return settings
 
 
 def _meta_optimizer(settings: dict[str, Any], num_steps: int) -> Any:
@@ -276,6 +306,30 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "samt-r": Optimizer("SAMT, one step size a row", 0.1, _SAMT, _samt("row")),
     "samt-c": Optimizer("SAMT, one step size a column", 0.1, _SAMT, _samt("column")),
     "samt-e": Optimizer("SAMT, one step size an entry", 0.1, _SAMT, _samt("element")),
+    "learned-s": Optimizer(
+        "SAMT's step sizes learned in one pass, one a block",
+        0.1,
+        _LEARNED,
+        _learned("scalar"),
+    ),
+    "learned-r": Optimizer(
+        "SAMT's step sizes learned in one pass, one a row",
+        0.1,
+        _LEARNED,
+        _learned("row"),
+    ),
+    "learned-c": Optimizer(
+        "SAMT's step sizes learned in one pass, one a column",
+        0.1,
+        _LEARNED,
+        _learned("column"),
+    ),
+    "learned-e": Optimizer(
+        "SAMT's step sizes learned in one pass, one an entry",
+        0.1,
+        _LEARNED,
+        _learned("element"),
+    ),
     "sgd": Optimizer(
         "stochastic gradient descent",
         0.1,

@@ -31,7 +31,8 @@ class VisitInfo(NamedTuple):
       step_size_min: Smallest step size taken.
       step_size_max: Largest step size taken.
       value: Loss on the training batch before the visit; NaN where it was not given.
-      meta_value: Loss on the meta-batch with the candidate in place.
+      meta_value: Loss on the meta-batch with the candidate in place; NaN where there is
+        no such batch.
       cause: Index into `CAUSES` of what was not finite and had the visit skipped, or
         -1, int32.
 
@@ -62,7 +63,7 @@ def describe_visit(
     measured: Float[Array, "k"],
     heads: tuple[HeadSteps, ...],
     value: Scalar | None,
-    meta_value: Scalar,
+    meta_value: Scalar | None,
     cause: Int[Array, ""],
 ) -> VisitInfo:
     """The record of a visit.
@@ -71,7 +72,7 @@ def describe_visit(
       measured: The features, unscaled.
       heads: The step sizes.
       value: Loss on the training batch, if known.
-      meta_value: Loss on the meta-batch with the candidate in place.
+      meta_value: Loss on the meta-batch with the candidate in place, if known.
       cause: What had the visit skipped, or -1.
 
     Returns:
@@ -80,8 +81,8 @@ def describe_visit(
     steps = [head.step_size for head in heads]
     taken = cause < 0
 
-    def number(value: Array | float) -> Scalar:
-        return jnp.asarray(value, jnp.float32)
+    def number(value: Array | float | None) -> Scalar:
+        return jnp.asarray(jnp.nan if value is None else value, jnp.float32)
 
     def if_taken(step_size: Array) -> Scalar:
         return number(jnp.where(taken, step_size, 0.0))
@@ -93,7 +94,7 @@ def describe_visit(
         step_size=if_taken(_mean(heads, lambda head: head.summands)),
         step_size_min=if_taken(functools.reduce(jnp.minimum, map(jnp.min, steps))),
         step_size_max=if_taken(functools.reduce(jnp.maximum, map(jnp.max, steps))),
-        value=number(jnp.nan if value is None else value),
+        value=number(value),
         meta_value=number(meta_value),
         cause=cause,
     )

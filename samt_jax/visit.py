@@ -251,15 +251,40 @@ def commit_visit(
         visited.meta_value,
         cause,
     )
-    state = state._replace(
-        meta=state.meta | {owner: keep_if(ok, meta, before)},
-        direction=state.direction
-        | {name: keep_if(ok, visited.direction_state, state.direction[name])},
+    return ok, settle(state, name, owner, cause, meta, visited.direction_state, info)
+
+
+def settle(
+    state: Any,
+    name: str,
+    owner: str,
+    cause: Int[Array, ""],
+    meta: MetaState,
+    direction_state: optax.OptState,
+    info: VisitInfo,
+) -> Any:
+    """The state after a visit: what it changed, or that it was skipped and why.
+
+    Args:
+      state: A :class:`SamtState`, or another with fields of these names.
+      name: The block's name.
+      owner: That of its eta model.
+      cause: What had the visit skipped, or -1.
+      meta: What the visit would have of the eta model.
+      direction_state: And of the direction's state.
+      info: What it saw and did.
+
+    Returns:
+      The next state.
+    """
+    ok, before = cause < 0, state.direction[name]
+    return state._replace(
+        meta=state.meta | {owner: keep_if(ok, meta, state.meta[owner])},
+        direction=state.direction | {name: keep_if(ok, direction_state, before)},
         skipped=state.skipped
         | {name: state.skipped[name] + (jnp.arange(len(CAUSES)) == cause)},
         info=state.info | {name: info},
     )
-    return ok, state
 
 
 def init_state(rule: SamtRule, params: Params) -> SamtState:

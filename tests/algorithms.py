@@ -14,7 +14,15 @@ import jax.numpy as jnp
 import optax
 from problems import LIGHT
 
-from samt_jax import Algorithm, Batches, BatchSpec, from_optax, samt, samt_sweep
+from samt_jax import (
+    Algorithm,
+    Batches,
+    BatchSpec,
+    from_optax,
+    samt,
+    samt_sweep,
+    scale_by_learned_step_size,
+)
 from samt_jax.baselines import (
     SQUARED_ERROR,
     Network,
@@ -193,6 +201,11 @@ TRANSFORMATIONS = (
         {**LIGHT, "learning_rate": 0.1, "proposal_max": 0.2, "granularity": "element",
          "direction": optax.trace(0.3), "inner_steps": 2},
         BatchSpec(meta="next"), static=_SAMT_STATIC,
+    ),
+    Transformation(
+        "learned-step-size", scale_by_learned_step_size,
+        {**LIGHT, "learning_rate": 0.1, "proposal_max": 0.2, "granularity": "row"},
+        static=("eta_model", "meta_optimizer", "direction", "seed"),
     ),
     Transformation("sgd", optax.sgd, {"learning_rate": 0.1}),
     Transformation("momentum", optax.sgd, {"learning_rate": 0.02, "momentum": 0.9}),

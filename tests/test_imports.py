@@ -33,6 +33,7 @@ ALLOWED = {
     "visit": STAGES | {"base", "constraints", "meta_params", "records", "rule"},
     "arguments": VISIT,
     "samt": VISIT | {"arguments"},
+    "learned_step_size": VISIT | {"arguments"},
     "image_ops": set(),
     "chain": {"base", "blocks", "image_ops"},
     "layer_step": CHAIN | {"chain_run", "features", "meta", "step_size"},
