@@ -145,8 +145,11 @@ def scale_by_learned_step_size(
         last = {}
         for block in block_table(rule, params).blocks:
             zeros = optax.tree.zeros_like(get_block(params, block))
-            never = jnp.zeros((), bool)
-            last[block.name] = LastStep(never, zeros, rule.features.measure(zeros))
+            # Of its shape alone: a compiler would work the zeros' own out at length.
+            measured = jax.eval_shape(rule.features.measure, zeros)
+            last[block.name] = LastStep(
+                jnp.zeros((), bool), zeros, jnp.zeros(measured.shape, measured.dtype)
+            )
         return LearnedStepSizeState(
             start.count, start.meta, start.direction, last, start.skipped, start.info
         )
@@ -230,8 +233,8 @@ def _meta_gradient(
 
     def change(meta_params: PyTree) -> Scalar:
         heads = propose(rule, layout, meta_params, last.measured, then).heads
-        steps = block_updates(grads, last.directions, spread_step_sizes(heads, layout))
-        return optax.tree.vdot(grads, steps)
+        step = block_updates(grads, last.directions, spread_step_sizes(heads, layout))
+        return optax.tree.vdot(grads, step)
 
     meta_grads = jax.grad(change)(meta_params)
     return keep_if(last.is_awaited, meta_grads, optax.tree.zeros_like(meta_grads))
