@@ -71,7 +71,7 @@ def _yes(holds: bool) -> str:
 
 def is_alternating(name: str) -> bool:
     """Whether a method updates one block, or layer, with the others as they stand."""
-    return "blocks" in OPTIMIZERS[name].takes or name in LAYERWISE
+    return "order" in OPTIMIZERS[name].takes or name in LAYERWISE
 
 
 def step_size_words(name: str, row: Optimizer) -> str:

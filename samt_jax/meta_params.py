@@ -30,7 +30,8 @@ def trained_meta_params(state: State, seed: int | None = None) -> dict[str, PyTr
     """The weights of the eta models in a state, to start another run from.
 
     Args:
-      state: A state of :func:`samt`, :func:`samt_sweep` or :func:`samt_algorithm`, or
+      state: A state of :func:`samt`, :func:`samt_sweep`, :func:`samt_algorithm` or
+        :func:`scale_by_learned_step_size`, or
         one that holds it (of `optax.chain`, or `record.state` of :func:`fit`).
       seed: Place of a run among the several of :func:`fit`, from 0; `None` where the
         state is of one run, without a leading axis.
@@ -61,7 +62,7 @@ def trained_meta_params(state: State, seed: int | None = None) -> dict[str, PyTr
             return weights if seed is None else jax.tree.map(lambda w: w[seed], weights)
     raise ValueError(
         f"a {type(state).__name__} without eta models was given; give the state of "
-        "samt, samt_sweep or samt_algorithm."
+        "samt, samt_sweep, samt_algorithm or scale_by_learned_step_size."
     )
 
 

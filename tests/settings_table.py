@@ -125,8 +125,10 @@ def _default(parameter: inspect.Parameter) -> str:
 
 def _takes(takes: frozenset[str]) -> str:
     others = sorted(takes - {"learning_rate"})
-    if {"meta_batch", "squash"} <= takes:
-        return "those above"
+    if "squash" in takes:
+        missing = sorted(OPTIMIZERS["samt-s"].takes - takes)
+        but = ", ".join(f"`{name}`" for name in missing)
+        return f"those above, but for {but}" if missing else "those above"
     return ", ".join(f"`{name}`" for name in others) or "none"
 
 

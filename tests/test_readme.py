@@ -5,6 +5,7 @@ import pathlib
 import re
 
 import jax
+import optax
 import jax.numpy as jnp
 import pytest
 import settings_table
@@ -24,9 +25,21 @@ def test_the_optax_example_lowers_its_loss():
     assert names["after"] < 0.5 * names["before"]
 
 
+def test_the_example_in_one_pass_trains_the_network_of_the_first():
+    names: dict = {}
+    with jax.numpy_rank_promotion("allow"):
+        exec(compile(EXAMPLES[0], "README.md", "exec"), names)
+        everything = names["inputs"], names["targets"]
+        names["params"] = optax.tree.scale(0.5, names["params"])
+        before = names["loss_fn"](names["params"], everything)
+        exec(compile(EXAMPLES[1], "README.md", "exec"), names)
+        after = names["loss_fn"](names["params"], everything)
+    assert after < 0.5 * before
+
+
 def test_the_chain_example_runs():
     names: dict = {}
-    exec(compile(EXAMPLES[1], "README.md", "exec"), names)
+    exec(compile(EXAMPLES[2], "README.md", "exec"), names)
     assert names["algorithm"].batch_spec.meta == "next"
 
 
