@@ -5,8 +5,8 @@ import pathlib
 import re
 
 import jax
-import optax
 import jax.numpy as jnp
+import optax
 import pytest
 import settings_table
 
