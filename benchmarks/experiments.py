@@ -59,6 +59,10 @@ _LONG = (
     "The settings are those of ten epochs, tuned in five. The paper, in one run of "
     "unknown length, has "
 )
+_ONE_PASS = (
+    '"Learned" moves all blocks at once, and its eta models learn from the gradient '
+    "that comes next (`scale_by_learned_step_size`)."
+)
 _ALL_STEPS = '"As it is" is η0 = 0.2.'
 _ABLATIONS = (
     '"As it is" is both components together. A constant step is the same for S and E: '
@@ -85,7 +89,8 @@ CANDIDATES = _named(
     "SAMT-S, gradient", "SAMT-E, gradient", "SAMT-S", "SAMT-E", "SAMT-R", "SAMT-C",
     "SAMT-S, cosine", "SAMT-E, cosine", "SAMT-S, Adam", "SAMT-S, Adam, cosine",
     "SAMT-S, cosine, slow", "SAMT-E, cosine, slow", "SAMT-S, Adam, cosine, slow",
-    "SAMT-E, one block, cosine, slow",
+    "SAMT-E, one block, cosine, slow", "learned S", "learned S, gradient",
+    "learned S, cosine, slow",
 )  # fmt: skip
 # Of these, by `better.choose` of the committed lines.
 CHOSEN = "SAMT-E, one block, cosine, slow"
@@ -253,6 +258,18 @@ EXPERIMENTS = {
         "All gradient methods", "beyond",
         (*_on("fashion_mnist", (100, 400)), *_on("mnist", (100, 400))),
         rivals.METHODS, 120, rivals.RESULTS,
+    ),
+    "one-pass": Experiment(
+        "Without a second pass", "beyond",
+        (*_on("fashion_mnist", (100, 400)), *_on("mnist", (100, 400))),
+        _named("learned S", "learned S, gradient", "learned S, cosine, slow",
+               "SAMT-S", "SAMT-S, gradient", "SAMT-S, cosine, slow", "SGD", "Adam"),
+        20, rivals.RESULTS, _ONE_PASS,
+    ),
+    "one-pass-cnn": Experiment(
+        "Without a second pass, on the CNN", "beyond", ("cifar10 cnn",),
+        _named("learned S, gradient", "SAMT-S, gradient", "SGD", "Adam"),
+        20, rivals.RESULTS, _ONE_PASS + " The CNN at a quarter of its width.",
     ),
     "hd": Experiment(
         "Hypergradient descent by first rate and κ", "beyond", ("fashion_mnist 100",),

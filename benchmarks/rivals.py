@@ -70,6 +70,9 @@ METHODS = (
            rate=1e-3, proposal_ratio=2.0),
     Method("SAMT-E, one block, cosine, slow", "samt-e", ONE_BLOCK | ANNEALED | SLOW,
            rate=0.2, proposal_ratio=3.0),
+    Method("learned S", "learned-s", proposal_ratio=3.0),
+    Method("learned S, gradient", "learned-s", PLAIN, rate=0.2, proposal_ratio=2.5),
+    Method("learned S, cosine, slow", "learned-s", ANNEALED | SLOW, proposal_ratio=3.0),
 )  # fmt: skip
 
 # Hypergradient descent by (α_0, κ): without κ, which is SGD; with the default κ of its
