@@ -9,6 +9,9 @@ configurations had been tried out under two seeds on the validation split of
 Fashion-MNIST at 400 units, the one whose layers are one block beside twelve more
 (directions, orders, rows and columns, longer first steps, faster eta models): more
 trials than any rival had. In one block nothing alternates, and SAMT's steps are left.
+Those in one pass came last, when the others' test accuracies were known: of S, R, C and
+E under a cosine with slow eta models, tried from η0 = 0.1 under two seeds on the same
+split, none was ahead, and S is the cheapest.
 """
 
 from collections.abc import Sequence
