@@ -246,7 +246,8 @@ EXPERIMENTS = {
     "long-fashion-mnist": Experiment(
         "Fifty epochs of Fashion-MNIST", "beyond", ("fashion_mnist 400, 50 epochs",),
         _named("SAMT-S", "SAMT-S, cosine", "momentum, cosine", "Adam, cosine",
-               "SAMT-S, gradient", "SAMT-S, cosine, slow", CHOSEN),
+               "SAMT-S, gradient", "SAMT-S, cosine, slow", CHOSEN,
+               "learned S, gradient", "learned S, cosine, slow"),
         80, rivals.RESULTS, _LONG + "90.14 % for SAMT-S.",
     ),
     "long-mnist": Experiment(
