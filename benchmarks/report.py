@@ -113,8 +113,8 @@ def write_report() -> None:
             if each[0] not in (BETTER, BETTER_WIDE)
         ),
         _better(lines),
-        "## Table 3 (E13)\n\n`python -m benchmarks.layerwise_rivals`: three seeds at "
-        "100 units, of dlADMM and mDLAM at 400 too, and one elsewhere.\n\n"
+        "## Table 3 (E13)\n\n`python -m benchmarks.layerwise_rivals`: three seeds of "
+        "dlADMM and mDLAM at 100 units, and one of all others.\n\n"
         + layerwise_table.table()
         + "\n"
         + layerwise_collapse.table(lines_of(layerwise_collapse.RESULTS)),
