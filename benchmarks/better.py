@@ -11,7 +11,7 @@ Fashion-MNIST at 400 units, the one whose layers are one block beside twelve mor
 trials than any rival had. In one block nothing alternates, and SAMT's steps are left.
 Those in one pass came last, when the others' test accuracies were known: of S, R, C and
 E under a cosine with slow eta models, tried from η0 = 0.1 under two seeds on the same
-split, none was ahead, and S is the cheapest.
+split (in runs that were not kept), none was ahead, and S is the cheapest.
 """
 
 from collections.abc import Sequence

@@ -71,8 +71,10 @@ def settings_but(*left_out: str) -> Callable[..., SamtRule]:
       False
     """
     whole = inspect.signature(settings)
-    kept = [p for name, p in whole.parameters.items() if name not in left_out]
-    signature = whole.replace(parameters=kept)
+    kept = dict(whole.parameters)
+    for name in left_out:
+        del kept[name]
+    signature = whole.replace(parameters=list(kept.values()))
 
     def fewer(*args: Any, **kwargs: Any) -> SamtRule:
         return settings(**signature.bind(*args, **kwargs).arguments)

@@ -63,19 +63,18 @@ def gradient_features(grads: Params) -> Float[Array, "5"]:
       Yan et al., arXiv 2508.04193, §3.2.
     """
     leaves = _float_leaves(grads)
-    highs, lows = zip(*map(max_and_min, leaves), strict=True)
-    maximum = functools.reduce(jnp.maximum, highs)
-    minimum = functools.reduce(jnp.minimum, lows)
-    unit = largest_entry(maximum, minimum)
-    # Deviations from the middle of the range, so that no more cancels than that range.
-    middle = (maximum / unit + minimum / unit) / 2
-    # Leaf by leaf: joining the leaves would copy the gradient.
-    sums = zip(*[_sums(leaf / unit, middle) for leaf in leaves], strict=True)
-    shift, deviations, squares = (functools.reduce(jnp.add, each) for each in sums)
     size = sum(leaf.size for leaf in leaves)
-    variance = jnp.maximum(deviations - shift**2 / size, 0) / max(size - 1, 1)
-    mean = middle + shift / size
-    return stack_features(unit, mean, variance, maximum, minimum, jnp.sqrt(squares))
+    ends = [max_and_min(leaf) for leaf in leaves]
+    maximum = functools.reduce(jnp.maximum, [high for high, _ in ends])
+    minimum = functools.reduce(jnp.minimum, [low for _, low in ends])
+    unit = largest_entry(maximum, minimum)
+    # Leaf by leaf: joining the leaves would copy the gradient.
+    zero = jnp.zeros((), unit.dtype)
+    mean = sum((jnp.sum(leaf / unit) for leaf in leaves), zero) / size
+    deviations = sum((jnp.sum((leaf / unit - mean) ** 2) for leaf in leaves), zero)
+    norm = jnp.sqrt(sum((jnp.sum((leaf / unit) ** 2) for leaf in leaves), zero))
+    variance = deviations / max(size - 1, 1)
+    return stack_features(unit, mean, variance, maximum, minimum, norm)
 
 
 def largest_entry(maximum: Scalar, minimum: Scalar) -> Scalar:
@@ -149,14 +148,13 @@ def max_and_min(leaf: Float[Array, "..."]) -> tuple[Scalar, Scalar]:
       >>> [float(end) for end in max_and_min(jnp.array([3.0, -4.0]))]
       [3.0, -4.0]
     """
-    tiles, infinity = _tiled(leaf), jnp.array(jnp.inf, leaf.dtype)
-    high, low = jax.lax.reduce(
-        (tiles, tiles),
+    infinity = jnp.array(jnp.inf, leaf.dtype)
+    return jax.lax.reduce(
+        (leaf, leaf),
         (-infinity, infinity),
         lambda a, b: (jnp.maximum(a[0], b[0]), jnp.minimum(a[1], b[1])),
-        (0,),
+        tuple(range(leaf.ndim)),
     )
-    return jnp.max(high), jnp.min(low)
 
 
 def ends_and_sums(
@@ -176,7 +174,9 @@ def ends_and_sums(
       >>> [float(x) for x in ends_and_sums(jnp.array([3.0, -4.0]), jnp.float32(2.0))]
       [3.0, -4.0, -0.5, 6.25]
     """
-    tiles = _tiled(leaf)
+    # A reduction over a short leading axis is unrolled and vectorised along the others;
+    # XLA's processor backend reduces several things to single numbers entry by entry.
+    tiles = jnp.reshape(leaf, (_num_tiles(leaf.size), -1))
     scaled = tiles / unit
     zero, infinity = jnp.zeros((), scaled.dtype), jnp.array(jnp.inf, leaf.dtype)
     high, low, sums, squares = jax.lax.reduce(
@@ -304,28 +304,9 @@ def raw_gradient_features() -> Features:
     return Features(measure, lambda measured: measured)
 
 
-def _sums(values: Array, middle: Scalar) -> tuple[Scalar, Scalar, Scalar]:
-    """Sums of deviations from a middle, of their squares, and of the entries' own."""
-    tiles, zero = _tiled(values), jnp.zeros((), values.dtype)
-    shifted = tiles - middle
-    sums = jax.lax.reduce(
-        (shifted, shifted * shifted, tiles * tiles),
-        (zero, zero, zero),
-        lambda a, b: (a[0] + b[0], a[1] + b[1], a[2] + b[2]),
-        (0,),
-    )
-    first, second, third = map(jnp.sum, sums)
-    return first, second, third
-
-
-def _tiled(leaf: Array) -> Float[Array, "t n"]:
-    """An array cut into as many tiles as a reduction is unrolled for, at most 16.
-
-    A reduction over a short leading axis is unrolled and vectorised along the others;
-    XLA's processor backend reduces several things to single numbers entry by entry.
-    """
-    num_tiles = max(k for k in range(1, 17) if leaf.size % k == 0)
-    return jnp.reshape(leaf, (num_tiles, -1))
+def _num_tiles(size: int) -> int:
+    """The largest divisor of an array's size that a reduction is unrolled for."""
+    return max(k for k in range(1, 17) if size % k == 0)
 
 
 def _float_leaves(grads: Params) -> list[Float[Array, "..."]]:

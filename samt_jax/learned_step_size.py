@@ -15,6 +15,7 @@ gradient a step in the place of two. Hypergradient descent is the case of one st
 for all, with a free number in the place of the eta model.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -27,7 +28,6 @@ from samt_jax.base import Params, Scalar
 from samt_jax.blocks import Block, BlockValues, get_block, replace_block
 from samt_jax.granularity import StepLayout
 from samt_jax.meta import (
-    CAUSES,
     MetaState,
     block_updates,
     first_failure,
@@ -111,7 +111,8 @@ def scale_by_learned_step_size(
 
     Args are those of :func:`~samt_jax.samt.samt_sweep`, with the same defaults, but for
     `order`, `inner_steps` and `ball_radius`, which are of blocks visited in turn.
-    Schedules count updates.
+    Schedules count updates. (A rate that is injected at every update, as by
+    `optax.inject_hyperparams`, is taken for the last step's too.)
 
     Returns:
       An optax transformation with a :class:`LearnedStepSizeState`. It needs no extra
@@ -144,11 +145,10 @@ def scale_by_learned_step_size(
         start = init_state(rule, params)
         last = {}
         for block in block_table(rule, params).blocks:
-            zeros = optax.tree.zeros_like(get_block(params, block))
-            # Of its shape alone: a compiler would work the zeros' own out at length.
-            measured = jax.eval_shape(rule.features.measure, zeros)
-            last[block.name] = LastStep(
-                jnp.zeros((), bool), zeros, jnp.zeros(measured.shape, measured.dtype)
+            values = get_block(params, block)
+            last[block.name] = jax.tree.map(
+                lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
+                jax.eval_shape(functools.partial(_first_step, rule), values),
             )
         return LearnedStepSizeState(
             start.count, start.meta, start.direction, last, start.skipped, start.info
@@ -174,6 +174,12 @@ def scale_by_learned_step_size(
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
+def _first_step(rule: SamtRule, values: BlockValues) -> LastStep:
+    """A step along some gradient, for the shapes and dtypes of one."""
+    directions, _ = rule.direction.update(values, rule.direction.init(values), values)
+    return LastStep(jnp.array(False), directions, rule.features.measure(values))
+
+
 def _step_block(
     rule: SamtRule,
     block: Block,
@@ -187,8 +193,8 @@ def _step_block(
     layout, last, before = rule_layout(rule, grads), state.last[name], state.meta[owner]
     meta_grads = _meta_gradient(rule, layout, before.params, last, state.count, grads)
     learned = step_meta_params(before, meta_grads, rule.meta_optimizer)
-    evidence = step_evidence(learned, meta_grads, rule.meta_optimizer)
     meta = keep_if(last.is_awaited, learned, before)
+    evidence = step_evidence(meta, meta_grads, rule.meta_optimizer)
 
     measured = rule.features.measure(grads)
     directions, direction_state = rule.direction.update(
@@ -197,21 +203,25 @@ def _step_block(
     proposed = propose(rule, layout, meta.params, measured, state.count)
     step = block_updates(grads, directions, spread_step_sizes(proposed.heads, layout))
 
-    made = dict.fromkeys(CAUSES) | {
+    candidate = step if values is None else optax.apply_updates(values, step)
+    made = {
         "loss": value,
         "gradient": measured,
-        "eta_output": proposed.raw,
-        "candidate": (step, direction_state),
         "meta_gradient": evidence.grads,
         "meta_update": evidence.state,
+        "eta_output": proposed.raw,
+        "candidate": (candidate, direction_state),
     }
     cause = first_failure(made)
     ok = cause < 0
     # The loss where this step leads is not known yet.
     info = describe_visit(measured, proposed.heads, value, None, cause)
     state = settle(state, name, owner, cause, meta, direction_state, info)
-    kept = keep_if(ok, LastStep(ok, directions, measured), last)
-    state = state._replace(last=state.last | {name: kept._replace(is_awaited=ok)})
+    # With a skipped step the verdict on the one before it is lost.
+    taken = keep_if(ok, LastStep(ok, directions, measured), last)._replace(
+        is_awaited=ok
+    )
+    state = state._replace(last=state.last | {name: taken})
     return keep_if(ok, step, no_update(step)), state
 
 

@@ -245,7 +245,7 @@ def all_finite(tree: PyTree) -> Bool[Array, ""]:
     for leaf in jax.tree.leaves(tree):
         if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
             kind = jnp.shape(leaf), jnp.result_type(leaf)
-            zeros[kind] = zeros.get(kind, 0) + (leaf - leaf)
+            zeros[kind] = zeros.get(kind, 0) + jnp.asarray(leaf - leaf)
     single = [jnp.reshape(zero, ()) for zero in zeros.values() if zero.size == 1]
     several = _joined([zero for zero in zeros.values() if zero.size > 1])
     sums = [jnp.sum(zero) for zero in several]
@@ -256,19 +256,19 @@ def first_failure(made: dict[str, PyTree]) -> Int[Array, ""]:
     """Names the first stage of a visit that made something not finite.
 
     Args:
-      made: What each stage made; the keys are `CAUSES`.
+      made: What each stage made, in their order; the keys are of `CAUSES`.
 
     Returns:
       Index into `CAUSES`, or -1 where all is finite.
 
     Example:
       >>> import jax.numpy as jnp
-      >>> made = dict.fromkeys(CAUSES, jnp.ones(2)) | {"candidate": jnp.array(jnp.inf)}
+      >>> made = {"gradient": jnp.ones(2), "candidate": jnp.array(jnp.inf)}
       >>> CAUSES[int(first_failure(made))]
       'candidate'
     """
     index = jnp.full((), -1, jnp.int32)
-    for cause in reversed(CAUSES):
+    for cause in reversed(made):
         index = jnp.where(all_finite(made[cause]), index, CAUSES.index(cause))
     return index
 

@@ -53,7 +53,7 @@ def trained_meta_params(state: State, seed: int | None = None) -> dict[str, PyTr
       ['a', 'b']
       >>> state = samt_sweep(0.01, meta_params=meta_params, seed=1).init(params)
     """
-    # Both engines keep them under this name, and so may somebody's own parameters.
+    # Every method keeps them under this name, and so may somebody's own parameters.
     for _, meta in optax.tree.get_all_with_path(state, "meta"):
         if isinstance(meta, dict) and all(
             isinstance(each, MetaState) for each in meta.values()

@@ -123,8 +123,8 @@ def eta_model_bytes(state: State) -> dict[str, int]:
     allocate them: `jax.eval_shape` makes a state of shapes without allocating it.
 
     Args:
-      state: A state of :func:`samt`, :func:`samt_sweep` or :func:`samt_algorithm`, or
-        its shapes.
+      state: A state of :func:`samt`, :func:`samt_sweep`, :func:`samt_algorithm` or
+        :func:`scale_by_learned_step_size`, or its shapes.
 
     Returns:
       Bytes by block; one entry `"shared"` where all blocks share one eta model.
@@ -140,7 +140,7 @@ def eta_model_bytes(state: State) -> dict[str, int]:
       dense 933.2 MiB
       factored 2.4 MiB
     """
-    # Both engines keep the eta models under this name.
+    # Every method keeps the eta models under this name.
     ((_, meta), *_) = optax.tree.get_all_with_path(state, "meta")
     return {
         name: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(each))

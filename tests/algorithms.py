@@ -207,6 +207,12 @@ TRANSFORMATIONS = (
         {**LIGHT, "learning_rate": 0.1, "proposal_max": 0.2, "granularity": "row"},
         static=("eta_model", "meta_optimizer", "direction", "seed"),
     ),
+    Transformation(
+        "learned-step-size-wide", scale_by_learned_step_size,
+        {**LIGHT, "learning_rate": 0.1, "proposal_max": 0.2,
+         "direction": optax.ema(0.5, accumulator_dtype=jnp.float32)},
+        static=("eta_model", "meta_optimizer", "direction", "seed"),
+    ),
     Transformation("sgd", optax.sgd, {"learning_rate": 0.1}),
     Transformation("momentum", optax.sgd, {"learning_rate": 0.02, "momentum": 0.9}),
     Transformation("adam", optax.adam, {"learning_rate": 0.03}),

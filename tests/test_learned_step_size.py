@@ -115,7 +115,7 @@ def test_with_a_free_number_it_is_hypergradient_descent(params, direction, rival
     assert not np.isclose(hd.learning_rate, 0.02)
 
 
-def test_two_blocks_by_hand_move_at_once():
+def test_two_blocks_by_hand_move_along_the_gradient_that_came_in():
     # Loss (a b - 1)² / 2 at a = 2, b = 1 with steps of 0.25: the gradients are
     # (a b - 1) b = 1 and (a b - 1) a = 2, both at the start.
     params = {"a": {"w": jnp.float32(2.0)}, "b": {"w": jnp.float32(1.0)}}
@@ -170,6 +170,77 @@ def test_after_a_skipped_step_it_goes_on_and_learns_nothing_of_that_one(params):
     pairs = zip(jax.tree.leaves(meta[2]), jax.tree.leaves(meta[1]), strict=True)
     assert not all(jnp.array_equal(*pair) for pair in pairs)
     assert float(after.info["layer_1"].step_size) > 0
+
+
+class Infinite(nn.Module):
+    """An eta model whose outputs are not finite."""
+
+    num_steps: int
+
+    @nn.compact
+    def __call__(self, features):
+        weight = self.param("weight", nn.initializers.ones, (self.num_steps,))
+        return weight / 0.0, weight + 0.0 * features[0]
+
+
+def spoil(direction=jnp.nan):
+    """A transformation whose updates are all the same bad number."""
+    return optax.stateless(
+        lambda updates, params: jax.tree.map(
+            lambda leaf: jnp.full_like(leaf, direction), updates
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("cause", "settings", "value"),
+    [
+        ("loss", {}, jnp.nan),
+        ("meta_gradient", {}, 0.0),
+        ("meta_update", {"meta_optimizer": spoil()}, 0.0),
+        ("eta_output", {"eta_model": Infinite}, 0.0),
+        ("candidate", {"direction": spoil(jnp.inf)}, 0.0),
+    ],
+)
+def test_whatever_is_not_finite_has_the_step_skipped(cause, settings, value):
+    tx = scale_by_learned_step_size(**LIGHT | settings)
+    params, state = {"w": jnp.ones(3)}, tx.init({"w": jnp.ones(3)})
+    # The product of two gradients is beyond the largest number, and neither of them is.
+    grads = {"w": jnp.full(3, 1e25 if cause == "meta_gradient" else 1.0)}
+    if cause.startswith("meta"):  # A verdict comes with the second gradient.
+        _, state = tx.update(grads, state, params, value=value)
+        assert not state.skipped["w"].any()
+    before = state
+    updates, state = tx.update(grads, before, params, value=value)
+    counted = dict(zip(CAUSES, state.skipped["w"].tolist(), strict=True))
+    assert counted.pop(cause) == 1 and not any(counted.values())
+    assert not any(leaf.any() for leaf in jax.tree.leaves(updates))
+    assert_same_bits((state.meta, state.direction), (before.meta, before.direction))
+
+
+def test_a_candidate_beyond_the_range_is_not_taken():
+    params = {"w": jnp.full(3, 6e4, jnp.float16)}
+    tx = scale_by_learned_step_size(1.0, mixing_weight=1.0, direction="gradient")
+    updates, state = tx.update(optax.tree.scale(-1, params), tx.init(params), params)
+    assert not updates["w"].any()
+    assert state.skipped["w"][CAUSES.index("candidate")] == 1
+
+
+def test_a_meta_optimizer_that_cannot_take_zeros_has_none_to_take(params):
+    divide = optax.stateless(
+        lambda updates, params: jax.tree.map(lambda g: -1e-3 * g / jnp.abs(g), updates)
+    )
+    tx = scale_by_learned_step_size(0.1, meta_optimizer=divide, eta_model=OneNumber)
+    _, state = descend(tx, params)
+    assert not any(counts.any() for counts in state.skipped.values())
+    assert all(info.step_size > 0 for info in state.info.values())
+
+
+def test_the_loss_is_taken_note_of():
+    params = {"w": jnp.ones(3)}
+    tx = scale_by_learned_step_size()
+    _, state = tx.update(params, tx.init(params), value=2.5)
+    assert state.info["w"].value == 2.5 and jnp.isnan(state.info["w"].meta_value)
 
 
 def test_frozen_leaves_do_not_move(params):

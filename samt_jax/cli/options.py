@@ -148,7 +148,7 @@ class Settings:
     element_head: Annotated[
         str | None, choice("--element-head", ("factored", "dense"), "factored")
     ] = None
-    """samt-e: head of the eta model."""
+    """samt-e, learned-e: head of the eta model."""
     shared_eta_model: Annotated[bool | None, switch("--shared-eta-model", "no")] = None
     """SAMT: one eta model for all blocks, where they have the same shapes."""
     num_train: Annotated[
