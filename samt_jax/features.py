@@ -64,15 +64,17 @@ def gradient_features(grads: Params) -> Float[Array, "5"]:
     """
     leaves = _float_leaves(grads)
     size = sum(leaf.size for leaf in leaves)
-    ends = [max_and_min(leaf) for leaf in leaves]
-    maximum = functools.reduce(jnp.maximum, [high for high, _ in ends])
-    minimum = functools.reduce(jnp.minimum, [low for _, low in ends])
+    # A leaf may be empty.
+    highs = [jnp.max(leaf, initial=-jnp.inf) for leaf in leaves]
+    lows = [jnp.min(leaf, initial=jnp.inf) for leaf in leaves]
+    maximum = functools.reduce(jnp.maximum, highs)
+    minimum = functools.reduce(jnp.minimum, lows)
     unit = largest_entry(maximum, minimum)
     # Leaf by leaf: joining the leaves would copy the gradient.
     zero = jnp.zeros((), unit.dtype)
     mean = sum((jnp.sum(leaf / unit) for leaf in leaves), zero) / size
     deviations = sum((jnp.sum((leaf / unit - mean) ** 2) for leaf in leaves), zero)
-    norm = jnp.sqrt(sum((jnp.sum((leaf / unit) ** 2) for leaf in leaves), zero))
+    norm = jnp.sqrt(deviations + size * mean**2)
     variance = deviations / max(size - 1, 1)
     return stack_features(unit, mean, variance, maximum, minimum, norm)
 
@@ -132,29 +134,6 @@ def stack_features(
     )
     # Never a maximum or minimum: they carry the news of a bad gradient.
     return jnp.stack([mean, variance, maximum, minimum, norm])
-
-
-def max_and_min(leaf: Float[Array, "..."]) -> tuple[Scalar, Scalar]:
-    """Largest and smallest entry in one reduction: two would read the leaf twice.
-
-    Args:
-      leaf: Any array.
-
-    Returns:
-      The two; NaN if there is one in the array.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> [float(end) for end in max_and_min(jnp.array([3.0, -4.0]))]
-      [3.0, -4.0]
-    """
-    infinity = jnp.array(jnp.inf, leaf.dtype)
-    return jax.lax.reduce(
-        (leaf, leaf),
-        (-infinity, infinity),
-        lambda a, b: (jnp.maximum(a[0], b[0]), jnp.minimum(a[1], b[1])),
-        tuple(range(leaf.ndim)),
-    )
 
 
 def ends_and_sums(

@@ -45,7 +45,8 @@ class LastStep(NamedTuple):
     """A block's last step, of which the next gradient will tell what came.
 
     Attributes:
-      is_awaited: Whether there was one; not after a step that was skipped.
+      is_awaited: Whether there was one. After a skipped step there was not, and what
+        stands here is of no use.
       directions: What the step size multiplied.
       measured: What was known of the gradient.
 

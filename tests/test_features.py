@@ -68,6 +68,20 @@ def test_zero_gradient_has_zero_features():
     np.testing.assert_array_equal(features, np.zeros(5))
 
 
+def test_an_empty_leaf_is_no_matter():
+    values = jnp.array([3.0, -4.0])
+    with_empty = gradient_features({"w": values, "none": jnp.zeros((0, 2))})
+    np.testing.assert_array_equal(with_empty, gradient_features({"w": values}))
+
+
+def test_an_entry_far_out_does_not_spoil_the_variance():
+    rng = np.random.default_rng(0)
+    values = rng.normal(0, 1e-3, 100_000).astype(np.float32)
+    values[0] = 1.0
+    features = gradient_features(jnp.array(values))
+    np.testing.assert_allclose(features[1:], by_numpy(values)[1:], rtol=1e-5)
+
+
 def test_one_entry_has_no_variance():
     features = gradient_features(jnp.array([-3.0]))
     np.testing.assert_array_equal(features, [-3, 0, -3, -3, 3])
