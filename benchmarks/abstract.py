@@ -292,18 +292,17 @@ def cnn_epoch() -> str:
     Returns:
       The section in Markdown: operations as compiled, seconds as timed in turns.
     """
-    timed = costs.timed_together(CNN)
-    seconds = {name: costs.seconds_an_epoch(line) for name, line in timed.items()}
+    timed = costs.timed_in_turns(CNN)
     flops = {
         method.name: per_step / method.settings.get("num_train", 1)
         for method in EXPERIMENTS[CNN_FIGURE].methods
         if (per_step := costs.flops_per_step(CNN, method.name)) is not None
     }
     rows = [
-        f"| {method.name} | {_beside_adam(method.name, flops, 1e-6, 0)} "
-        f"| {_beside_adam(method.name, seconds, 1, 1)} |"
+        f"| {method.name} | {_flops_beside_adam(method.name, flops)} "
+        f"| {_seconds_beside_adam(timed.get(method.name))} |"
         for method in EXPERIMENTS[CNN_FIGURE].methods
-        if method.name in flops or method.name in seconds
+        if method.name in flops or method.name in timed
     ]
     head = (
         "| method | MFLOP a batch | in Adam's | seconds an epoch | in Adam's |\n"
@@ -319,17 +318,20 @@ def cnn_epoch() -> str:
     )
 
 
-def _beside_adam(
-    name: str, numbers: Mapping[str, float], scale: float, digits: int
-) -> str:
-    """Two cells: a method's number, and its ratio to Adam's; blank where not known."""
-    if name not in numbers:
+def _flops_beside_adam(name: str, flops: Mapping[str, float]) -> str:
+    """Two cells: operations of a batch, and their ratio to Adam's, where known."""
+    if name not in flops:
         return " | "
-    number = f"{scale * numbers[name]:.{digits}f}"
-    known = "Adam" in numbers
-    return (
-        f"{number} | {numbers[name] / numbers['Adam']:.2f}" if known else number + " | "
-    )
+    ratio = f"{flops[name] / flops['Adam']:.2f}" if "Adam" in flops else ""
+    return f"{1e-6 * flops[name]:.0f} | {ratio}"
+
+
+def _seconds_beside_adam(timed: costs.Timed | None) -> str:
+    """Two cells: seconds an epoch, and their ratio to Adam's, where known."""
+    if timed is None:
+        return " | "
+    ratio = "" if timed.in_adams is None else f"{timed.in_adams:.2f}"
+    return f"{timed.seconds_an_epoch:.1f} | {ratio}"
 
 
 def of_rivals(experiment: Experiment) -> bool:

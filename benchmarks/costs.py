@@ -122,15 +122,32 @@ def in_adams(problem: str, method: str) -> float | None:
         line = _bench().get((network_name(PROBLEMS[problem]), *cell))
         if line is not None:
             return statistics.median(line["adam_epochs_by_round"])
-    timed = timed_together(problem)
-    if method not in timed or "Adam" not in timed:
-        return None
-    return float(np.median(_seconds(timed[method]) / _seconds(timed["Adam"])))
+    timed = timed_in_turns(problem).get(method)
+    return None if timed is None else timed.in_adams
 
 
-def seconds_an_epoch(line: Line) -> float:
-    """Median time of an epoch, of a line of the phase `time`."""
-    return float(np.median(_seconds(line))) * line["steps_per_epoch"]
+class Timed(NamedTuple):
+    """The times of a method, and those of Adam where both took turns.
+
+    Attributes:
+      line: The method's line of the phase `time`.
+      adam: Adam's, if it was timed beside.
+    """
+
+    line: Line
+    adam: Line | None
+
+    @property
+    def seconds_an_epoch(self) -> float:
+        """Median time of an epoch."""
+        return float(np.median(_seconds(self.line))) * self.line["steps_per_epoch"]
+
+    @property
+    def in_adams(self) -> float | None:
+        """Median over the rounds of the time in units of Adam's in the same round."""
+        if self.adam is None:
+            return None
+        return float(np.median(_seconds(self.line) / _seconds(self.adam)))
 
 
 def _seconds(line: Line) -> np.ndarray:
@@ -138,15 +155,23 @@ def _seconds(line: Line) -> np.ndarray:
 
 
 @functools.cache
-def timed_together(problem: str) -> dict[str, Line]:
-    """The last line of the phase `time` of each method on a problem's network."""
+def timed_in_turns(problem: str) -> dict[str, Timed]:
+    """The last times of each method on a problem's network.
+
+    Methods that took turns have their lines one after the other; times of two days do
+    not compare.
+    """
     network = network_name(PROBLEMS[problem])
-    return {
-        line["method"]: line
-        for line in lines_of(rivals.RESULTS)
-        if line["phase"] == "time"
-        and network_name(PROBLEMS[line["problem"]]) == network
-    }
+    found: dict[str, dict[str, Line]] = {}
+    turns: dict[str, Line] = {}
+    for line in lines_of(rivals.RESULTS):
+        is_time = line["phase"] == "time"
+        if not is_time or line["method"] in turns:
+            turns = {}
+        if is_time and network_name(PROBLEMS[line["problem"]]) == network:
+            turns[line["method"]] = line
+            found[line["method"]] = turns
+    return {name: Timed(of[name], of.get("Adam")) for name, of in found.items()}
 
 
 @functools.cache

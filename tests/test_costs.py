@@ -70,7 +70,7 @@ def lines(tmp_path, monkeypatch):
         path = tmp_path / f"{number}.jsonl"
         path.write_text("".join(json.dumps(each) + "\n" for each in content))
         monkeypatch.setattr(module, name, path)
-    caches = (costs._bench, costs._flops, costs.timed_together)
+    caches = (costs._bench, costs._flops, costs.timed_in_turns)
     for cache in caches:
         cache.cache_clear()
     yield
@@ -104,13 +104,32 @@ def test_what_is_not_timed_in_the_bench_is_what_was_timed_in_turns(lines):
     assert "not run yet" not in text
 
 
+def test_times_are_held_against_those_of_adam_in_the_same_turns(lines):
+    later = [time_line("Adam", 1.0, 1.0, 1.0), time_line("SGD", 2.0, 2.0, 2.0)]
+    with rivals.RESULTS.open("a") as file:
+        file.write("".join(json.dumps(line) + "\n" for line in later))
+    ratios = {
+        name: costs.in_adams("cifar10 cnn", name)
+        for name in ("SAMT-E, gradient", "SGD", "Adam")
+    }
+    assert ratios == {"SAMT-E, gradient": 3.0, "SGD": 2.0, "Adam": 1.0}
+
+
+def test_what_took_turns_without_adam_has_no_ratio(lines):
+    with rivals.RESULTS.open("a") as file:
+        line = time_line("SAMT-E, gradient", 2.0, 2.0, 2.0)
+        file.write(json.dumps(line) + "\n")
+    assert costs.in_adams("cifar10 cnn", "SAMT-E, gradient") is None
+    assert "| SAMT-E, gradient |  |  | 20.0 |  |" in abstract.cnn_epoch()
+
+
 def test_operations_of_the_cnn_stand_where_nothing_was_timed(monkeypatch):
     flops = {
         ("cifar10 cnn", name): count
         for name, count in (("Adam", 2e6), ("SAMT-E, gradient", 7e6), ("DANTE", 20e6))
     }
     monkeypatch.setattr(costs, "_flops", lambda: flops)
-    monkeypatch.setattr(costs, "timed_together", lambda problem: {})
+    monkeypatch.setattr(costs, "timed_in_turns", lambda problem: {})
     text = abstract.cnn_epoch()
     assert "| Adam | 2 | 1.00 |  |  |" in text
     assert "| SAMT-E, gradient | 7 | 3.50 |  |  |" in text
