@@ -129,7 +129,7 @@ def test_the_table_has_paired_differences_step_sizes_and_what_is_missing(
     assert "Dense_0 0.1 → 0.0005, *collapsed* under 3 of 3 seeds |" in text
     assert "| Q10 | sigmoid |  | Dense_0 0.500 → 0.250 |" in text
     assert "anything on fashion_mnist 100" in text
-    assert "Not run yet: " in text and "dense heads, gradient" in text
+    assert "Not run yet: " in text and "random order, 5 inner steps" in text
     assert "The best first: none." in text
 
 
