@@ -98,5 +98,8 @@ def test_seconds_are_those_until_what_sgd_reaches_at_its_best(lines, monkeypatch
     # One that never gets there would have taken an epoch more than its two at least.
     assert row.endswith("| 1.7 (≥ 2.3, 1 of 3) |")
     assert "it gets there sooner in 1 of the 1 cells that were timed." in text
+    soonest = f"{CANDIDATES[0].name} is the soonest: 1.7 on {CELL} (≥ 2.3, 1 of 3)."
+    assert soonest in text
     monkeypatch.setattr(better.costs, "seconds_per_step", lambda problem, method: None)
-    assert better.section(lines).splitlines()[-1].endswith("|  |")
+    text = better.section(lines)
+    assert text.splitlines()[-1].endswith("|  |") and "soonest" not in text
