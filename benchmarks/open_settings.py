@@ -12,6 +12,9 @@ from benchmarks.trials import Method, Settings
 
 NAMES = ("fashion_mnist 100", "mnist 100", "fashion_mnist 400", "mnist 400")
 
+# What a reading that is ahead on these has to serve as well before it is a default.
+ELSEWHERE = ("bike 100", "cifar10 cnn, short")
+
 # The library's defaults, written out, so that a line says what was run; a test holds
 # them equal. The meta-optimizer's rate is the library's too: 0.6 by the steps.
 CENTRE: Settings = {
@@ -64,6 +67,8 @@ class Reading(NamedTuple):
         return Method(self.name, self.optimizer, settings, is_tuned=False)
 
 
+# Ahead of the default on the four networks, by less than a tenth of a point.
+_AHEAD = 0.1
 _FACTORED = "entries with factored heads"
 _PAPERS = "gradient"
 
@@ -76,7 +81,7 @@ def _along_gradient(question: str, words: str, **changes: Any) -> Reading:
 
 
 READINGS = (
-    Reading("", "centre", {}),
+    Reading("", "centre", {}, problems=NAMES + ELSEWHERE),
     Reading("Q1", "one eta model for all blocks", {"shared_eta_model": True}),
     Reading("Q2", "a batch a block", {"num_train": 2}),
     Reading("Q3", "meta-batch strided", {"meta_batch": "strided"}),
@@ -84,8 +89,9 @@ READINGS = (
     Reading("Q3", "meta-batch held out", {"meta_batch": "held_out"}),
     *(
         Reading("Q7", f"meta-optimizer SGD at {rate:g}",
-                {"meta_optimizer": "sgd", "meta_learning_rate": rate})
-        for rate in (0.01, 0.1, 1.0)
+                {"meta_optimizer": "sgd", "meta_learning_rate": rate},
+                problems=NAMES + (ELSEWHERE if rate == _AHEAD else ()))
+        for rate in (0.01, _AHEAD, 1.0)
     ),
     Reading("Q7", "meta-optimizer at a third", {"meta_learning_rate": SLOW}),
     Reading("Q7", "meta-optimizer three times as fast", {"meta_learning_rate": FAST}),
