@@ -224,9 +224,9 @@ def _elsewhere(lines: Sequence[Line]) -> str:
         if set(ELSEWHERE) <= set(reading.problems)
     ]  # fmt: skip
     return (
-        "One set of defaults has to serve regression and a CNN too: what is ahead on the "
-        "four networks, beside the centre. Of Bike the RMSE in hundredths, with a minus "
-        "so that more is better.\n\n" + head + "".join(rows)
+        "One set of defaults has to serve regression and a CNN too: what is ahead on "
+        "the four networks, beside the centre. Of Bike the RMSE in hundredths, with a "
+        "minus, so that more is better.\n\n" + head + "".join(rows)
     )
 
 

@@ -171,3 +171,21 @@ def test_of_several_winners_the_one_with_the_largest_lead_stands_first():
         for seed, luck in enumerate((0.0, 0.03, 0.01))
     ]
     assert readings_report.winners(lines) == ["backward", "sigmoid"]
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "expected"),
+    [
+        ({}, []),
+        ({"bike 100": 0, "cifar10 cnn, short": 0}, ["meta-optimizer SGD at 0.1"]),
+        ({"bike 100": 1, "cifar10 cnn, short": -1}, []),
+    ],
+)
+def test_what_is_ahead_has_to_serve_regression_and_a_cnn(elsewhere, expected):
+    lines = [
+        line(name, seed, 0.8 + luck + by, 0.8 + luck + by, problem=problem)
+        for problem, sign in (ALL | elsewhere).items()
+        for name, by in (("centre", 0.0), ("meta-optimizer SGD at 0.1", 0.01 * sign))
+        for seed, luck in enumerate((0.0, 0.03, 0.01))
+    ]
+    assert readings_report.winners(lines) == expected
