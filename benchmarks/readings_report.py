@@ -154,8 +154,9 @@ def _cells(
     reading: Reading,
     lines: Sequence[Line],
     show: Callable[[Reading, str, Sequence[Line]], str],
+    problems: Sequence[str] = NAMES,
 ) -> tuple[str, ...]:
-    shown = (show(reading, problem, lines) for problem in NAMES)
+    shown = (show(reading, problem, lines) for problem in problems)
     return (f"| {reading.question} | {reading.name}", *shown)
 
 
@@ -211,22 +212,17 @@ def _missing(lines: Sequence[Line]) -> str:
 
 def _elsewhere(lines: Sequence[Line]) -> str:
     """What was run beyond the four networks, with the steps that it came to."""
-    head = f"| reading | {' | '.join(ELSEWHERE)} |\n| --- | --- | --- |\n"
-    rows = [
-        f"| {reading.name} | "
-        + " | ".join(
-            "; ".join(filter(None, (show(reading, problem, lines)
-                                    for show in (_accuracy, _steps))))
-            for problem in ELSEWHERE
-        )
-        + " |\n"
-        for reading in READINGS
-        if set(ELSEWHERE) <= set(reading.problems)
-    ]  # fmt: skip
+
+    def show(reading: Reading, problem: str, lines: Sequence[Line]) -> str:
+        both = (_accuracy(reading, problem, lines), _steps(reading, problem, lines))
+        return "; ".join(filter(None, both))
+
+    rows = [_cells(reading, lines, show, ELSEWHERE) for reading in READINGS]
     return (
         "One set of defaults has to serve regression and a CNN too: what is ahead on "
         "the four networks, beside the centre. Of Bike the RMSE in hundredths, with a "
-        "minus, so that more is better.\n\n" + head + "".join(rows)
+        "minus, so that more is better.\n\n"
+        + _as_table(("| | reading", *ELSEWHERE), rows)
     )
 
 

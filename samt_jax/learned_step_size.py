@@ -219,10 +219,7 @@ def _step_block(
     info = describe_visit(measured, proposed.heads, value, None, cause)
     state = settle(state, name, owner, cause, meta, direction_state, info)
     # With a skipped step the verdict on the one before it is lost.
-    taken = keep_if(ok, LastStep(ok, directions, measured), last)._replace(
-        is_awaited=ok
-    )
-    state = state._replace(last=state.last | {name: taken})
+    state = state._replace(last=state.last | {name: LastStep(ok, directions, measured)})
     return keep_if(ok, step, no_update(step)), state
 
 

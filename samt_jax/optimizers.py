@@ -301,35 +301,28 @@ def _schedule_free(setup: Setup) -> Algorithm:
     return schedule_free(setup.settings["learning_rate"], setup.loss_fn)
 
 
+_LETTERS: dict[str, tuple[Granularity, str]] = {
+    "s": ("scalar", "a block"),
+    "r": ("row", "a row"),
+    "c": ("column", "a column"),
+    "e": ("element", "an entry"),
+}
 OPTIMIZERS: dict[str, Optimizer] = {
-    "samt-s": Optimizer("SAMT, one step size a block", 0.1, _SAMT, _samt("scalar")),
-    "samt-r": Optimizer("SAMT, one step size a row", 0.1, _SAMT, _samt("row")),
-    "samt-c": Optimizer("SAMT, one step size a column", 0.1, _SAMT, _samt("column")),
-    "samt-e": Optimizer("SAMT, one step size an entry", 0.1, _SAMT, _samt("element")),
-    "learned-s": Optimizer(
-        "SAMT's step sizes learned in one pass, one a block",
-        0.1,
-        _LEARNED,
-        _learned("scalar"),
-    ),
-    "learned-r": Optimizer(
-        "SAMT's step sizes learned in one pass, one a row",
-        0.1,
-        _LEARNED,
-        _learned("row"),
-    ),
-    "learned-c": Optimizer(
-        "SAMT's step sizes learned in one pass, one a column",
-        0.1,
-        _LEARNED,
-        _learned("column"),
-    ),
-    "learned-e": Optimizer(
-        "SAMT's step sizes learned in one pass, one an entry",
-        0.1,
-        _LEARNED,
-        _learned("element"),
-    ),
+    **{
+        f"samt-{letter}": Optimizer(
+            f"SAMT, one step size {words}", 0.1, _SAMT, _samt(granularity)
+        )
+        for letter, (granularity, words) in _LETTERS.items()
+    },
+    **{
+        f"learned-{letter}": Optimizer(
+            f"SAMT's step sizes learned in one pass, one {words}",
+            0.1,
+            _LEARNED,
+            _learned(granularity),
+        )
+        for letter, (granularity, words) in _LETTERS.items()
+    },
     "sgd": Optimizer(
         "stochastic gradient descent",
         0.1,
