@@ -20,7 +20,13 @@ hours in all.
 What counts as collapsed, and what would replace a default, was laid down before any two
 readings were compared, in `readings_report.py`. That one set of defaults has to serve
 regression and a CNN as well was known too, but not run until a reading was ahead: that
-one and the centre were then run on Bike and, three epochs, on CIFAR-10.
+one and the centre were then run on Bike and, three epochs, on CIFAR-10. It serves both.
+
+The centre's meta-optimizer slows down with the length of a run, and that reading's, SGD
+at one rate for all, does not. So both were then run for fifty epochs, and before they
+were, this was laid down: it becomes the default unless the t-test puts it behind there
+or a step size of its own collapses or ends at the end of its range under a seed where
+none of the centre's does. If it fails, the centre stays the default.
 
 The file also has lines of the phase `exploration`: an earlier search, twenty epochs at
 h = 400, of one or two seeds, whose command is gone. It is where the centre comes from;
