@@ -24,9 +24,8 @@ one and the centre were then run on Bike and, three epochs, on CIFAR-10. It serv
 
 The centre's meta-optimizer slows down with the length of a run, and that reading's, SGD
 at one rate for all, does not. So both were then run for fifty epochs, and before they
-were, this was laid down: it becomes the default unless the t-test puts it behind there
-or a step size of its own collapses or ends at the end of its range under a seed where
-none of the centre's does. If it fails, the centre stays the default.
+were, this was laid down: those count as the other problems do, by the same rule. If it
+does not serve them, the centre stays the default.
 
 The file also has lines of the phase `exploration`: an earlier search, twenty epochs at
 h = 400, of one or two seeds, whose command is gone. It is where the centre comes from;

@@ -219,9 +219,9 @@ def _elsewhere(lines: Sequence[Line]) -> str:
 
     rows = [_cells(reading, lines, show, ELSEWHERE) for reading in READINGS]
     return (
-        "One set of defaults has to serve regression and a CNN too: what is ahead on "
-        "the four networks, beside the centre. Of Bike the RMSE in hundredths, with a "
-        "minus, so that more is better.\n\n"
+        "One set of defaults has to serve regression, a CNN and a long run too: what "
+        "is ahead on the four networks, beside the centre. Of Bike the RMSE in "
+        "hundredths, with a minus, so that more is better.\n\n"
         + _as_table(("| | reading", *ELSEWHERE), rows)
     )
 

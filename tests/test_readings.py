@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import readings, readings_report, trials
-from benchmarks.open_settings import CENTRE, READINGS, Reading
+from benchmarks.open_settings import CENTRE, ELSEWHERE, READINGS, Reading
 from benchmarks.problems import PROBLEMS, Benchmark, build
 from benchmarks.readings_report import ends_by_block, fate
 from samt_jax import OPTIMIZERS, samt_algorithm, samt_sweep, scaled_features
@@ -177,11 +177,12 @@ def test_of_several_winners_the_one_with_the_largest_lead_stands_first():
     ("elsewhere", "expected"),
     [
         ({}, []),
-        ({"bike 100": 0, "cifar10 cnn, short": 0}, ["meta-optimizer SGD at 0.1"]),
-        ({"bike 100": 1, "cifar10 cnn, short": -1}, []),
+        (dict.fromkeys(ELSEWHERE[:-1], 0), []),
+        (dict.fromkeys(ELSEWHERE, 0), ["meta-optimizer SGD at 0.1"]),
+        (dict.fromkeys(ELSEWHERE, 1) | {ELSEWHERE[-1]: -1}, []),
     ],
 )
-def test_what_is_ahead_has_to_serve_regression_and_a_cnn(elsewhere, expected):
+def test_what_is_ahead_has_to_serve_elsewhere_too(elsewhere, expected):
     lines = [
         line(name, seed, 0.8 + luck + by, 0.8 + luck + by, problem=problem)
         for problem, sign in (ALL | elsewhere).items()
