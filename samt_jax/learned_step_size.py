@@ -242,7 +242,8 @@ def _meta_gradient(
     def change(meta_params: PyTree) -> Scalar:
         heads = propose(rule, layout, meta_params, last.measured, then).heads
         step = block_updates(grads, last.directions, spread_step_sizes(heads, layout))
-        return optax.tree.vdot(grads, step)
+        # Not `vdot`, which would reshape what an explicit mesh shards.
+        return optax.tree.sum(jax.tree.map(jnp.multiply, grads, step))
 
     meta_grads = jax.grad(change)(meta_params)
     return keep_if(last.is_awaited, meta_grads, optax.tree.zeros_like(meta_grads))

@@ -219,10 +219,15 @@ def step_evidence(
 
 
 def _joined(leaves: list[Array]) -> list[Array]:
-    """Leaves as vectors, small ones joined: a kernel for each costs more."""
-    small = [jnp.ravel(leaf) for leaf in leaves if leaf.size <= _SMALL]
-    large = [jnp.ravel(leaf) for leaf in leaves if leaf.size > _SMALL]
-    return [*large, jnp.concatenate(small)] if small else large
+    """Leaves as vectors, small ones joined: a kernel for each costs more.
+
+    Those that an explicit mesh shards stay as they are: JAX does not reshape them.
+    """
+    sharded = [leaf for leaf in leaves if any(jax.typeof(leaf).sharding.spec)]
+    whole = [leaf for leaf in leaves if not any(jax.typeof(leaf).sharding.spec)]
+    small = [jnp.ravel(leaf) for leaf in whole if leaf.size <= _SMALL]
+    large = [jnp.ravel(leaf) for leaf in whole if leaf.size > _SMALL]
+    return [*sharded, *large, *([jnp.concatenate(small)] if small else [])]
 
 
 def all_finite(tree: PyTree) -> Bool[Array, ""]:
