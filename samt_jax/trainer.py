@@ -300,9 +300,13 @@ def _compile(
 ) -> _Compiled:
     """Compiles ``function(*mapped, data)``, mapped over the first axis of `mapped`."""
 
+    # One at a time without an axis of length one, under which a branch not taken is
+    # computed all the same.
+    batch_size = None if seeds_at_once == 1 else seeds_at_once
+
     def over_seeds(mapped: tuple, data: Batch) -> PyTree:
         return jax.lax.map(
-            lambda args: function(*args, data), mapped, batch_size=seeds_at_once
+            lambda args: function(*args, data), mapped, batch_size=batch_size
         )
 
     lowered = jax.jit(over_seeds).lower(mapped, data)

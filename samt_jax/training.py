@@ -107,7 +107,7 @@ def fit(
       eval_batch_size: Examples a batch in evaluation; what is reported does not depend
         on it, memory does.
       seeds_at_once: How many seeds are vectorised, the others waiting their turn in the
-        same compiled program. By default one on a processor, where that is as fast and
+        same compiled program. By default one on a processor, where that is faster and
         takes less memory, and all on an accelerator.
 
     Yields:

@@ -197,6 +197,32 @@ def test_vectorised_seeds_of_samt_give_what_they_give_alone():
     assert_same_parameters(together, 1, alone(SAMT, 7))
 
 
+def test_seeds_that_take_turns_compute_no_branch_that_is_not_taken():
+    computed = []
+
+    def note(value):
+        computed.append(value)
+        return value
+
+    def rarely(value):
+        return jax.pure_callback(note, value, value, vmap_method="sequential")
+
+    def make_algorithm(*arguments):
+        sgd = make_optimizer("sgd")(*arguments)
+
+        def step(*arguments):
+            params, state, info = sgd.step(*arguments)
+            value = jax.lax.cond(info.value < 0, rarely, jnp.positive, info.value)
+            return params, state, info._replace(value=value)
+
+        return sgd._replace(step=step)
+
+    records_of(make_algorithm, seeds=(0, 7), seeds_at_once=1)
+    assert not computed
+    records_of(make_algorithm, seeds=(0, 7), seeds_at_once=2)
+    assert computed
+
+
 def test_seeds_differ():
     one, other = (alone("adam", seed).state.params["Dense_0"] for seed in (0, 7))
     assert not np.allclose(one["kernel"], other["kernel"])
