@@ -299,7 +299,6 @@ def _compile(
     function: Callable[..., Any], seeds_at_once: int, mapped: tuple, data: Batch
 ) -> _Compiled:
     """Compiles ``function(*mapped, data)``, mapped over the first axis of `mapped`."""
-
     # One at a time without an axis of length one, under which a branch not taken is
     # computed all the same.
     batch_size = None if seeds_at_once == 1 else seeds_at_once
