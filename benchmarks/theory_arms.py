@@ -26,7 +26,7 @@ from benchmarks.theory_problem import (
 from samt_jax import Algorithm, samt_algorithm
 from samt_jax.base import Key, LossFn
 from samt_jax.meta import adam
-from samt_jax.optimizers import META_DISTANCE
+from samt_jax.samt_rows import META_DISTANCE
 
 NUM_SWEEPS = 8000
 # Of the envelopes: within what element-wise steps may have for this H.

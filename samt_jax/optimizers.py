@@ -12,59 +12,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from samt_jax.layerwise_rivals import LAYERWISE
 from samt_jax.rivals import RIVALS
+from samt_jax.samt_rows import SAMT_ROWS
 
 if TYPE_CHECKING:
     from samt_jax.base import Algorithm, Key, LossFn
-    from samt_jax.granularity import Granularity
     from samt_jax.loop import MakeAlgorithm
 
 SCHEDULES = ("constant", "cosine", "step")
 
-# What any adaptive meta-optimizer moves in a run is about its rate times the steps. On
-# FMNIST with 784-400-10 and 20 epochs a product of 0.6 was best on validation of those
-# tried (0.15 to 2.5).
-META_DISTANCE = 0.6
-# Along the paper's direction the first layer's step sizes collapse at that, at a third
-# of it they do not, and as much is reached (`benchmarks/readings.py`).
-META_DISTANCE_ALONG_GRADIENT = 0.2
-# SGD moves by the size of the meta-gradient, so that no distance can be promised.
-META_SGD_RATE = 0.1
-META_OPTIMIZERS = ("adam", "sgd")
-
 _ANNEALED = frozenset({"learning_rate", "schedule"})
-_SAMT = _ANNEALED | {
-    "ball_radius",
-    "blocks",
-    "direction",
-    "element_head",
-    "engine",
-    "feature_scale",
-    "features",
-    "frozen",
-    "inner_steps",
-    "meta_batch",
-    "meta_learning_rate",
-    "meta_optimizer",
-    "meta_params",
-    "mixing_weight",
-    "num_train",
-    "order",
-    "proposal_max",
-    "shared_eta_model",
-    "squash",
-    "step_bounds",
-    "terms",
-}
-
-# Where all blocks move at once there is no order, and what comes next is the verdict.
-_LEARNED = _SAMT - {
-    "ball_radius",
-    "engine",
-    "inner_steps",
-    "meta_batch",
-    "num_train",
-    "order",
-}
 
 
 class Setup(NamedTuple):
@@ -111,9 +67,9 @@ def make_optimizer(name: str, **settings: Any) -> MakeAlgorithm:
         tenth after half of the run, a hundredth after three quarters) are taken by
         nearly all; SAMT's others are those of :func:`~samt_jax.samt.samt_sweep`, and
         `meta_batch`, `meta_optimizer` (``"adam"`` or ``"sgd"``), `meta_learning_rate`
-        (of it; by default `META_DISTANCE` divided by the steps of the run for Adam, or,
-        where the direction is the gradient, `META_DISTANCE_ALONG_GRADIENT`, and
-        `META_SGD_RATE` for SGD; at 0 eta models stay as they are), `feature_scale`
+        (of it; by default 0.6 divided by the steps of the run for Adam, or 0.2 where
+        the direction is the gradient, and 0.1 for SGD; at 0 eta models stay as they
+        are), `feature_scale`
         (`log_scale` of :func:`~samt_jax.features.scaled_features`; 0 for raw features),
         `features` (the names to keep, or `"raw_gradient"`, see
         :func:`~samt_jax.features.raw_gradient_features`), `num_train` (batches a sweep)
@@ -210,119 +166,14 @@ def _from_optax(
     return build
 
 
-def _samt(granularity: Granularity) -> Callable[[Setup], Algorithm]:
-    """A row's `build` of SAMT with this granularity."""
-
-    def build(setup: Setup) -> Algorithm:
-        from samt_jax.engine import samt_algorithm
-
-        settings = _of_eta_models(setup)
-        return samt_algorithm(
-            setup.loss_fn,
-            settings.pop("learning_rate"),
-            meta_batch=settings.pop("meta_batch", "next"),
-            num_train=settings.pop("num_train", 1),
-            engine=settings.pop("engine", "auto"),
-            granularity=granularity,
-            **settings,
-        )
-
-    return build
-
-
-def _learned(granularity: Granularity) -> Callable[[Setup], Algorithm]:
-    """A row's `build` of learned step sizes of this granularity, all blocks at once."""
-
-    def build(setup: Setup) -> Algorithm:
-        from samt_jax.base import from_optax
-        from samt_jax.learned_step_size import scale_by_learned_step_size
-
-        tx = scale_by_learned_step_size(
-            granularity=granularity, **_of_eta_models(setup)
-        )
-        return from_optax(tx, setup.loss_fn)
-
-    return build
-
-
-def _of_eta_models(setup: Setup) -> dict[str, Any]:
-    """The settings of a row with eta models, made from names and numbers."""
-    settings = dict(setup.settings)
-    factor = learning_rate_factor(setup)
-    settings["features"] = _features(settings)
-    settings["meta_optimizer"] = _meta_optimizer(settings, setup.num_steps)
-    settings["schedule"] = factor if callable(factor) else None
-    settings["seed"] = setup.key
-    return settings
-
-
-def _meta_optimizer(settings: dict[str, Any], num_steps: int) -> Any:
-    import optax
-
-    from samt_jax.meta import adam
-
-    name = settings.pop("meta_optimizer", "adam")
-    if name not in META_OPTIMIZERS:
-        raise ValueError(
-            f"there is no meta-optimizer {name!r}; choose one of "
-            f"{', '.join(META_OPTIMIZERS)}."
-        )
-    if name == "sgd":
-        return optax.sgd(settings.pop("meta_learning_rate", META_SGD_RATE))
-    along_gradient = settings.get("direction") == "gradient"
-    distance = META_DISTANCE_ALONG_GRADIENT if along_gradient else META_DISTANCE
-    return adam(settings.pop("meta_learning_rate", distance / num_steps))
-
-
-def _features(settings: dict[str, Any]) -> Any:
-    from samt_jax.features import (
-        FEATURE_NAMES,
-        raw_gradient_features,
-        scaled_features,
-    )
-
-    keep = settings.pop("features", FEATURE_NAMES)
-    if keep == "raw_gradient":
-        if "feature_scale" in settings:
-            raise ValueError(
-                f"feature_scale is {settings['feature_scale']}, which is for the five "
-                "statistics, and features is 'raw_gradient'; leave one of them out."
-            )
-        return raw_gradient_features()
-    if "feature_scale" not in settings:
-        return scaled_features(keep)
-    scale = settings.pop("feature_scale")
-    return scaled_features(keep, log_scale=scale if scale else None)
-
-
 def _schedule_free(setup: Setup) -> Algorithm:
     from samt_jax.schedule_free import schedule_free
 
     return schedule_free(setup.settings["learning_rate"], setup.loss_fn)
 
 
-_LETTERS: dict[str, tuple[Granularity, str]] = {
-    "s": ("scalar", "a block"),
-    "r": ("row", "a row"),
-    "c": ("column", "a column"),
-    "e": ("element", "an entry"),
-}
 OPTIMIZERS: dict[str, Optimizer] = {
-    **{
-        f"samt-{letter}": Optimizer(
-            f"SAMT, one step size {words}", 0.1, _SAMT, _samt(granularity)
-        )
-        for letter, (granularity, words) in _LETTERS.items()
-    },
-    **{
-        f"learned-{letter}": Optimizer(
-            f"SAMT's step sizes learned in one pass, one {words}",
-            0.1,
-            _LEARNED,
-            _learned(granularity),
-        )
-        for letter, (granularity, words) in _LETTERS.items()
-    },
+    **{name: Optimizer(*row) for name, row in SAMT_ROWS.items()},
     "sgd": Optimizer(
         "stochastic gradient descent",
         0.1,

@@ -13,14 +13,10 @@ from samt_jax.chain import Chain, dense
 from samt_jax.loop import state_sha256
 from samt_jax.manifest import Identity
 from samt_jax.meta import adam
-from samt_jax.optimizers import (
-    META_DISTANCE,
-    META_DISTANCE_ALONG_GRADIENT,
-    OPTIMIZERS,
-    make_optimizer,
-)
+from samt_jax.optimizers import OPTIMIZERS, make_optimizer
 from samt_jax.problem import squared_error
 from samt_jax.samt import samt_sweep
+from samt_jax.samt_rows import META_DISTANCE, META_DISTANCE_ALONG_GRADIENT
 
 
 def block_loss(params, batch):

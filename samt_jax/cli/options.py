@@ -21,7 +21,8 @@ from samt_jax.cli.values import (
     whole_numbers,
     words,
 )
-from samt_jax.optimizers import META_OPTIMIZERS, OPTIMIZERS, SCHEDULES
+from samt_jax.optimizers import OPTIMIZERS, SCHEDULES
+from samt_jax.samt_rows import META_OPTIMIZERS
 
 # These also stand where they belong, in files that take long to import; a test holds
 # them equal.
