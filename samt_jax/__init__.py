@@ -15,6 +15,7 @@ _HOME = {
     "Batches": "base",
     "Block": "blocks",
     "BlockTable": "blocks",
+    "CAUSES": "meta",
     "Chain": "chain",
     "EngineChoice": "engine",
     "EtaMLP": "eta",

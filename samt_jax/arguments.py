@@ -102,13 +102,19 @@ def takes(
     def decorate(
         door: Callable[[SamtRule], Transformation],
     ) -> Callable[Settings, Transformation]:
+        signature = inspect.signature(settings)
+
         def make(*args: Settings.args, **kwargs: Settings.kwargs) -> Transformation:
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise TypeError(f"{door.__name__}() {error}") from None
             return door(settings(*args, **kwargs))
 
         names = ("__module__", "__name__", "__qualname__", "__doc__")
         functools.update_wrapper(make, door, assigned=names)
         # What `inspect` looks for first; mypy knows no attributes of functions.
-        make.__signature__ = inspect.signature(settings)  # type: ignore[attr-defined]
+        make.__signature__ = signature  # type: ignore[attr-defined]
         return make
 
     return decorate

@@ -117,6 +117,11 @@ def partition_blocks(
     _check_paths(paths)
     leaves = dict(_leaves_by_path(params))
     patterns = [frozen] if isinstance(frozen, str) else list(frozen)
+    if isinstance(rules, str):
+        raise ValueError(
+            f"blocks is {rules!r}; give a depth in the tree, names to regular "
+            "expressions, a function of a leaf's path, or a table."
+        )
     if isinstance(rules, int) and rules < 1:
         raise ValueError(f"blocks is {rules}; a depth in the tree is at least 1.")
     if isinstance(rules, BlockTable):

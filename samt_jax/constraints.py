@@ -5,7 +5,7 @@ sweep. The iteration (11) projects a block, after its step, on a ball about its 
 Neither is part of Algorithms 1 to 3; they are settings, and none by default.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
 import jax
@@ -177,8 +177,9 @@ def check_constraints(bounds: StepBounds | None, radius: BallRadius | None) -> N
       >>> check_constraints((0.01, 0.1), 2.0)
     """
     if bounds is not None:
-        numbers = [bound for bound in bounds if _is_number(bound)]
-        if len(bounds) != 2 or not all(map(_in_order, [0, *numbers], numbers)):
+        pair = bounds if isinstance(bounds, Sequence) else ()
+        numbers = [bound for bound in pair if _is_number(bound)]
+        if len(pair) != 2 or not all(map(_in_order, [0, *numbers], numbers)):
             raise ValueError(
                 f"step_bounds is {bounds!r}; it must be (low, high) with 0 <= low <= "
                 "high, each a number or a schedule."

@@ -108,7 +108,7 @@ def start_from(
     }
 
 
-def save_meta_params(path: Path, meta_params: Mapping[str, PyTree]) -> None:
+def save_meta_params(path: Path | str, meta_params: Mapping[str, PyTree]) -> None:
     """Keeps the weights of eta models in a file, as plain arrays.
 
     Args:
@@ -130,12 +130,13 @@ def save_meta_params(path: Path, meta_params: Mapping[str, PyTree]) -> None:
     arrays[_FEATURES] = FEATURE_NAMES
     content = io.BytesIO()
     np.savez(content, **arrays)
+    path = Path(path)
     temporary = path.with_name(f"{path.name}.tmp")
     temporary.write_bytes(content.getvalue())
     temporary.replace(path)
 
 
-def load_meta_params(path: Path) -> dict[str, PyTree]:
+def load_meta_params(path: Path | str) -> dict[str, PyTree]:
     """The weights of eta models that :func:`save_meta_params` has kept.
 
     Args:
@@ -161,7 +162,7 @@ def load_meta_params(path: Path) -> dict[str, PyTree]:
     """
     try:
         # Of a damaged file NumPy leaves open what it has opened itself.
-        content = io.BytesIO(path.read_bytes())
+        content = io.BytesIO(Path(path).read_bytes())
         with np.load(content, allow_pickle=False) as file:
             features = tuple(file[_FEATURES].tolist())
             names = [tuple(json.loads(name)) for name in file[_NAMES].tolist()]

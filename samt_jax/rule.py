@@ -5,6 +5,7 @@ What a rule makes of a network (its blocks, the shapes of step sizes, the names 
 models) follows from the structure of the parameters alone.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -107,6 +108,12 @@ def complete_rule(settings: dict[str, Any]) -> SamtRule:
         raise ValueError(f"inner_steps is {inner_steps}; it must be at least 1.")
     for setting in CHOICES:
         check_choice(setting, getattr(rule, setting))
+    for setting, largest in _LARGEST.items():
+        _check_number(setting, getattr(rule, setting), largest)
+    for setting, (method, instead) in _PARTS.items():
+        given = getattr(rule, setting)
+        if given is not None and not hasattr(given, method):
+            raise ValueError(f"{setting} is {given!r}; give {instead}.")
     check_constraints(rule.step_bounds, rule.ball_radius)
     return rule._replace(
         inner_steps=inner_steps,
@@ -115,6 +122,23 @@ def complete_rule(settings: dict[str, Any]) -> SamtRule:
         features=rule.features or scaled_features(),
         meta_optimizer=rule.meta_optimizer or adam(3e-5),
     )
+
+
+# The largest that a number may be; none may be negative.
+_LARGEST = {"learning_rate": math.inf, "proposal_max": math.inf, "mixing_weight": 1.0}
+# What other settings must have, and what has it.
+_PARTS = {
+    "meta_optimizer": ("update", "an optax transformation, such as optax.adam(1e-4)"),
+    "features": ("measure", "what scaled_features(names) makes"),
+}
+
+
+def _check_number(setting: str, given: Any, largest: float) -> None:
+    """Refuses a number out of its range; what is traced or scheduled is let be."""
+    is_number = isinstance(given, int | float)
+    if isinstance(given, str) or (is_number and not 0 <= given <= largest):
+        allowed = "at least 0" if math.isinf(largest) else f"from 0 to {largest:g}"
+        raise ValueError(f"{setting} is {given!r}; it must be a number {allowed}.")
 
 
 def _direction(

@@ -133,8 +133,10 @@ def test_eta_models_that_do_not_fit_are_refused_in_a_sentence(
 def test_what_is_saved_comes_back_to_the_bit(tmp_path, taught):
     path = tmp_path / "eta_models.npz"
     save_meta_params(path, taught)
-    loaded = load_meta_params(path)
+    loaded = load_meta_params(str(path))
     assert_equal(loaded, taught)
+    save_meta_params(str(path), loaded)
+    assert_equal(load_meta_params(path), taught)
     assert [path.name for path in tmp_path.iterdir()] == ["eta_models.npz"]
     assert_equal(trained_meta_params(swept(0, meta_params=loaded)), taught)
 

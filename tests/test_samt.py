@@ -623,6 +623,29 @@ ZERO = functools.partial(lambda p: 0.0)
             "granularity is 'rows'; it must be one of 'scalar'",
         ),
         (lambda: samt(terms="none"), "terms is 'none'; it must be one of 'both'"),
+        (lambda: samt(-0.1), "learning_rate is -0.1; it must be a number at least 0"),
+        (lambda: samt("0.1"), "learning_rate is '0.1'; it must be a number at least"),
+        (lambda: samt(proposal_max=jnp.nan), "proposal_max is nan; it must be a num"),
+        (
+            lambda: samt(mixing_weight=2.0),
+            "mixing_weight is 2.0; it must be a number from 0 to 1",
+        ),
+        (
+            lambda: samt(meta_optimizer="adam"),
+            "meta_optimizer is 'adam'; give an optax transformation",
+        ),
+        (
+            lambda: samt(features=("mean",)),
+            r"features is \('mean',\); give what scaled_features\(names\) makes",
+        ),
+        (
+            lambda: samt(step_bounds=0.1),
+            r"step_bounds is 0.1; it must be \(low, high\)",
+        ),
+        (
+            lambda: samt_sweep(blocks="layers").init({"w": jnp.ones(2)}),
+            "blocks is 'layers'; give a depth in the tree, names to regular expr",
+        ),
         (lambda: samt(squash="relu"), "squash is 'relu'; it must be one of 'tanh'"),
         (
             lambda: samt_sweep(element_head="full"),
@@ -639,3 +662,10 @@ ZERO = functools.partial(lambda p: 0.0)
 def test_an_error_is_one_sentence_that_says_what_to_do(attempt, said):
     with pytest.raises(ValueError, match=said):
         attempt()
+
+
+@pytest.mark.parametrize("door", [samt, samt_sweep])
+def test_an_unknown_setting_is_refused_by_the_door_that_was_called(door):
+    said = rf"{door.__name__}\(\) got an unexpected keyword argument 'lr'"
+    with pytest.raises(TypeError, match=said):
+        door(lr=0.1)
