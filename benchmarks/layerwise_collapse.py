@@ -11,6 +11,7 @@ its code"` of `layerwise_rivals.py`. One line a start, in
 `benchmarks/results/layerwise_collapse.jsonl`; what stands there is not run again.
 """
 
+import argparse
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -106,5 +107,6 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m benchmarks.layerwise_collapse").parse_args()
     run()
     print(table(lines_of(RESULTS)))

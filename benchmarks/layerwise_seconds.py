@@ -10,9 +10,9 @@ median seconds, and by how much the networks differ after the iterations, for th
 rendering is of the same step. Lines go to `benchmarks/results/layerwise_seconds.jsonl`.
 """
 
+import argparse
 import pathlib
 import statistics
-import sys
 import time
 from typing import Any
 
@@ -113,8 +113,19 @@ def measure(name: str, problem: Problem) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.layerwise_seconds")
+    # The empty list is for Python 3.11, which holds a default against the choices.
+    parser.add_argument(
+        "methods",
+        nargs="*",
+        choices=[[], *RENDERED],
+        metavar="METHOD",
+        default=[],
+        help=f"of {'; '.join(RENDERED)}",
+    )
+    chosen = parser.parse_args().methods or RENDERED
     for width in WIDTHS:
-        for name in sys.argv[1:] or RENDERED:
+        for name in chosen:
             problem = build_problem("mnist", width, METHODS[name].start)
             line = {"hidden": width} | measure(name, problem)
             append_line(RESULTS, line)

@@ -105,9 +105,11 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", help="of those that are timed")
     options = parser.parse_args()
     if options.what == "list":
-        for name, experiment in ALL.items():
-            print(f"{name:20}{experiment.title:40}up to {experiment.minutes} minutes")
-        print(f"{TABLE_3:20}{'Table 3':40}up to {layerwise_rivals.MINUTES} minutes")
+        rows = [(name, each.title, each.minutes) for name, each in ALL.items()]
+        rows.append((TABLE_3, "Table 3", layerwise_rivals.MINUTES))
+        width = max(len(title) for _, title, _ in rows) + 2
+        for name, title, minutes in rows:
+            print(f"{name:20}{title:{width}}up to {minutes} minutes")
     elif options.what == "report":
         write_report()
         print(REPORT)

@@ -73,7 +73,8 @@ def _print(report: dict[str, Any]) -> None:
     for row in report["probes"]:
         good = "yes" if row["good"] else "no"
         probes.add_row(row["name"], good, row["found"], row["advice"])
-    console = Console(file=sys.stdout)
+    # Names may have brackets, which are no markup.
+    console = Console(file=sys.stdout, markup=False)
     console.print(f"Python {report['python']}, {report['threads']} threads")
     console.print(f"processor: {report['processor']}")
     console.print(f"devices: {', '.join(report['devices'])}")

@@ -126,7 +126,8 @@ def _print(explained: dict[str, Any]) -> None:
         )
         size = in_units(row["eta_model_bytes"])
         table.add_row(str(number), row["block"], leaves, heads, size)
-    console = Console(file=sys.stdout)
+    # Names may have brackets, which are no markup.
+    console = Console(file=sys.stdout, markup=False)
     console.print(table)
     order = explained["order"]
     order = order if isinstance(order, str) else "as given"

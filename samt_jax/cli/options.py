@@ -91,8 +91,8 @@ class Settings:
     meta_learning_rate: Annotated[
         float | None, nonnegative("--meta-learning-rate", "own")
     ] = None
-    """SAMT: rate at which the eta models learn, 0 to freeze them; of Adam by default by
-    the steps."""
+    """SAMT: rate at which the eta models learn, 0 to freeze them; by default 0.6 (0.2
+    along the gradient) divided by the steps for Adam, 0.1 for SGD."""
     meta_optimizer: Annotated[
         str | None, choice("--meta-optimizer", META_OPTIMIZERS, "adam")
     ] = None

@@ -42,6 +42,15 @@ class Originals(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+def supply(missing: tuple[str, ...], folder: Path) -> str:
+    """Says where files that are missing belong, as the first of what can be done."""
+    files = "the original" if len(missing) == 1 else "the originals"
+    return (
+        f"put {files} into {folder.absolute()}, or name another data folder with "
+        "--data-dir (data_dir=) or SAMT_JAX_DATA"
+    )
+
+
 def find_missing(folder: Path, files: tuple[FileSpec, ...]) -> tuple[str, ...]:
     """Returns the names of the files that are not in the folder."""
     return tuple(file.name for file in files if not (folder / file.name).is_file())

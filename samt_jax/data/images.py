@@ -7,7 +7,7 @@ import numpy as np
 from samt_jax.data.cache import Parts, load_cached
 from samt_jax.data.catalog import ImageSpec
 from samt_jax.data.dataset import ACCURACY_UNIT, DataError, Dataset, Examples
-from samt_jax.data.files import Originals, fingerprint
+from samt_jax.data.files import Originals, fingerprint, supply
 from samt_jax.data.idx import LabelledImages
 from samt_jax.data.prepare import (
     has_package,
@@ -71,22 +71,23 @@ def can_fetch(spec: ImageSpec) -> bool:
 
 def explain_missing(spec: ImageSpec, folder: Path, missing: tuple[str, ...]) -> str:
     """Says in one sentence which file to put where, or what else can be done."""
-    ways = [
-        f"put the original into {folder.absolute()}",
-        "name another data folder with data_dir or SAMT_JAX_DATA",
-    ]
+    ways = [supply(missing, folder)]
     if spec.download:
         ways.append("install tensorflow so that tensorflow-datasets fetches the set")
     if spec.remedy:
         ways.append(spec.remedy)
-    return f"{spec.name} lacks {', '.join(missing)}: {'; '.join(ways)}."
+    # Not to be told only after the files are there.
+    extra = "; each way needs pip install 'samt-jax[data]'"
+    needs = extra if missing_packages() else ""
+    return f"{spec.name} lacks {', '.join(missing)}: {', or '.join(ways)}{needs}."
 
 
 def explain_packages(name: str, missing: tuple[str, ...]) -> str:
     """Says in one sentence which packages to install."""
     return (
-        f"{name} is prepared by tensorflow-datasets, and {', '.join(missing)} is not "
-        "installed; install the extra with pip install 'samt-jax[data]'."
+        f"{name} is prepared by tensorflow-datasets, and {', '.join(missing)} "
+        f"{'is' if len(missing) == 1 else 'are'} not installed; install the extra with "
+        "pip install 'samt-jax[data]'."
     )
 
 

@@ -24,6 +24,7 @@ from samt_jax.data.files import (
     find_missing,
     gunzip,
     read_original,
+    supply,
 )
 from samt_jax.data.splitting import column_scale, divide
 
@@ -68,10 +69,7 @@ def explain_missing_table(
     spec: TableSpec, folder: Path, missing: tuple[str, ...]
 ) -> str:
     """Says in one sentence which file to put where."""
-    return (
-        f"{spec.name} lacks {', '.join(missing)}: put the original into "
-        f"{folder.absolute()}; name another data folder with data_dir or SAMT_JAX_DATA."
-    )
+    return f"{spec.name} lacks {', '.join(missing)}: {supply(missing, folder)}."
 
 
 def load_table(spec: TableSpec, data_dir: Path, split: int) -> Dataset:

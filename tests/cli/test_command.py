@@ -31,6 +31,7 @@ from samt_jax.cli.display import (
     format_metric,
 )
 from samt_jax.cli.options import Data, Network
+from samt_jax.data import DatasetReport
 from samt_jax.loop import state_sha256
 from samt_jax.metrics import in_forward_order
 from samt_jax.runs import read_lines
@@ -449,7 +450,8 @@ def test_doctor_says_what_is_missing_and_what_to_do(tmp_path, capsys, monkeypatc
 def test_doctor_is_read_by_people_too(capsys, monkeypatch):
     report = {
         "python": "3.11", "processor": "x", "threads": 2, "devices": ["cpu"],
-        "versions": {"jax": None}, "datasets": [],
+        "versions": {"jax": None},
+        "datasets": [DatasetReport("x", "", False, "", (), False, "[data]")._asdict()],
         "optimizers": {"prodigy": {"summary": "", "learning_rate": 1.0}},
         "probes": [probes.Probe("a lock", False, "none", "mend it")._asdict()],
     }  # fmt: skip
@@ -458,6 +460,8 @@ def test_doctor_is_read_by_people_too(capsys, monkeypatch):
     printed = capsys.readouterr().out
     assert "prodigy" in printed
     assert "mend it" in printed
+    # Brackets are no markup.
+    assert "[data]" in printed
 
 
 def test_doctor_says_what_to_do_where_runs_are_not_safe(tmp_path, monkeypatch):

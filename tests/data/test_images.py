@@ -125,6 +125,9 @@ def test_without_files_and_tensorflow_the_sentence_says_what_to_do(
     spec, _, _ = tiny
     with pytest.raises(DataError, match=r"mnist lacks tiny\.bin: put .*tensorflow"):
         load_images(spec, tmp_path / "empty", tmp_path / "cache")
+    hide_package(monkeypatch, *prepare.NEEDED)
+    with pytest.raises(DataError, match=r"each way needs pip install 'samt-jax\[da"):
+        load_images(spec, tmp_path / "empty", tmp_path / "cache")
 
 
 class TestStockBuilder:

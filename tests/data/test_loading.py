@@ -126,7 +126,7 @@ class TestRealImages:
         (tmp_path / "kmnist").mkdir()
         for file in files:
             shutil.copyfile(source / file, tmp_path / file)
-        sentence = rf"^kmnist lacks train-images-idx3-ubyte\.gz: .* {tmp_path}/kmnist;"
+        sentence = rf"^kmnist lacks train-images-idx3-ubyte\.gz: .* {tmp_path}/kmnist,"
         with pytest.raises(DataError, match=sentence):
             load("kmnist", data_dir=tmp_path, cache_dir=session_cache)
 
