@@ -159,23 +159,30 @@ _LETTERS: dict[str, tuple[Granularity, str]] = {
     "c": ("column", "a column"),
     "e": ("element", "an entry"),
 }
-SAMT_ROWS: dict[str, tuple[str, float, frozenset[str], Build]] = {
-    **{
-        f"samt-{letter}": (
-            f"SAMT, one step size {words}",
+_HEAD_OF_ENTRIES = frozenset({"element_head"})
+
+
+def _rows(
+    name: str,
+    summary: str,
+    takes: frozenset[str],
+    make: Callable[[Granularity], Build],
+) -> dict[str, tuple[str, float, frozenset[str], Build]]:
+    """A row for each granularity; the head of entries is for entries alone."""
+    return {
+        f"{name}-{letter}": (
+            f"{summary} {words}",
             0.1,
-            _SAMT,
-            _samt(granularity),
+            takes if letter == "e" else takes - _HEAD_OF_ENTRIES,
+            make(granularity),
         )
         for letter, (granularity, words) in _LETTERS.items()
-    },
-    **{
-        f"learned-{letter}": (
-            f"SAMT's step sizes learned in one pass, one {words}",
-            0.1,
-            _LEARNED,
-            _learned(granularity),
-        )
-        for letter, (granularity, words) in _LETTERS.items()
-    },
+    }
+
+
+SAMT_ROWS = {
+    **_rows("samt", "SAMT, one step size", _SAMT, _samt),
+    **_rows(
+        "learned", "SAMT's step sizes learned in one pass, one", _LEARNED, _learned
+    ),
 }

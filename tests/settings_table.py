@@ -126,7 +126,7 @@ def _default(parameter: inspect.Parameter) -> str:
 def _takes(takes: frozenset[str]) -> str:
     others = sorted(takes - {"learning_rate"})
     if "squash" in takes:
-        missing = sorted(OPTIMIZERS["samt-s"].takes - takes)
+        missing = sorted(OPTIMIZERS["samt-e"].takes - takes)
         but = ", ".join(f"`{name}`" for name in missing)
         return f"those above, but for {but}" if missing else "those above"
     return ", ".join(f"`{name}`" for name in others) or "none"

@@ -260,6 +260,7 @@ def test_schedule_free_shows_the_averaged_iterate():
         ("adam", {"momentum": 0.9}, "which is for momentum, nesterov"),
         ("schedule-free", {"schedule": "cosine"}, "takes no setting 'schedule'"),
         ("sgd", {"colour": "red"}, "it takes learning_rate, schedule"),
+        ("samt-s", {"element_head": "dense"}, "which is for samt-e, learned-e"),
     ],
 )
 def test_unknown_name_or_setting_is_refused_at_once(name, settings, sentence):
