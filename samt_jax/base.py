@@ -170,10 +170,34 @@ def from_optax(
             grads, state, params, value=value, grad=grads, **extra_args
         )
         params = optax.apply_updates(params, updates)
-        found = optax.tree.get_all_with_path(state, "info")
-        return params, state, StepInfo(value, found[0][1] if found else ())
+        found = state_fields(state, "info")
+        return params, state, StepInfo(value, found[0] if found else ())
 
     return Algorithm(init_fn, step_fn, batch_spec)
+
+
+def state_fields(state: State, name: str) -> list[Any]:
+    """What the named tuples of a state keep under a name.
+
+    Args:
+      state: A state, or its shapes.
+      name: The field; parameters of that name are something else.
+
+    Returns:
+      The values found.
+
+    Example:
+      >>> import jax.numpy as jnp, optax
+      >>> state = optax.adam(0.1).init({"nu": jnp.ones(2)})
+      >>> state_fields(state, "nu")
+      [{'nu': Array([0., 0.], dtype=float32)}]
+    """
+    found = optax.tree.get_all_with_path(
+        state,
+        name,
+        lambda path, _: isinstance(path[-1], optax.tree_utils.NamedTupleKey),
+    )
+    return [value for _, value in found]
 
 
 def _close_over(loss_fn: LossFn, batch: Batch, num_batches: int) -> Any:

@@ -130,7 +130,9 @@ def partition_blocks(
     frozen_paths = [p for p in paths if any(matches(r, p) for r in patterns)]
     members: dict[str, list[str]] = {}
     for path in paths:
-        name = None if path in frozen_paths else block_name(path, rules)
+        # Nothing can be learned of an empty leaf, nor for it.
+        is_out = path in frozen_paths or leaves[path].size == 0
+        name = None if is_out else block_name(path, rules)
         if name is None:
             frozen_paths += [path] if path not in frozen_paths else []
             continue

@@ -121,7 +121,7 @@ def convolution(
     """
 
     def apply(values: LayerValues, inputs: Array) -> Array:
-        kernel = values["kernel"].astype(inputs.dtype)
+        kernel = _kernel(values, inputs)
         outputs = convolve(inputs, kernel, tuple(strides), padding)
         return _add_bias(outputs, values)
 
@@ -188,7 +188,17 @@ def layer_values(values: dict[str, Array]) -> LayerValues:
 
 
 def _apply_dense(values: LayerValues, inputs: Array) -> Array:
-    return _add_bias(inputs @ values["kernel"].astype(inputs.dtype), values)
+    return _add_bias(inputs @ _kernel(values, inputs), values)
+
+
+def _kernel(values: LayerValues, inputs: Array) -> Array:
+    """The kernel in the inputs' dtype, which must have room for it."""
+    if not jnp.issubdtype(inputs.dtype, jnp.floating):
+        raise ValueError(
+            f"A layer was given inputs of dtype {inputs.dtype}, and takes floating-"
+            "point numbers; convert them before, or in the chain's `prepare`."
+        )
+    return values["kernel"].astype(inputs.dtype)
 
 
 def _add_bias(outputs: Array, values: LayerValues) -> Array:

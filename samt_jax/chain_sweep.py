@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, PyTree
 
@@ -50,13 +51,16 @@ from samt_jax.visit import SamtState, init_state
 
 # Meta-batches that are a slice of the training batch: every how many-th example.
 SLICES = {"same": 1, "strided": 2}
+# Entries of each leaf that the next batch's fingerprint holds.
+_FEW = 16
 
 
 class Lookahead(NamedTuple):
     """The next batch, already run forward at the current parameters.
 
     Attributes:
-      fingerprint: Weighted sums of its inputs, by which it is recognised when it comes.
+      fingerprint: Weighted sums of its inputs, by which it is recognised when it comes,
+        and a few of the parameters, which must still be those that it was run at.
       pre_activations: One array a layer.
       push: What the first layer's momentum does to its pre-activations; `None` where
         there is no use for it.
@@ -98,7 +102,7 @@ def samt_chain(
         values, blocks = _all_values(chain, params), chain_blocks(chain, params)
         zs = forward(chain, values, inputs, (), 0)
         # Nothing is equal to NaN: the first sweep runs its batch forward itself.
-        unknown = jnp.full_like(_fingerprint(inputs), jnp.nan)
+        unknown = jnp.full_like(_fingerprint(inputs, values), jnp.nan)
         carries = _carries_push(chain, rule, blocks[0], values[0], len(inputs))
         push = jnp.zeros_like(zs[0]) if carries else None
         return ChainState(state, Lookahead(unknown, zs, push))
@@ -153,7 +157,8 @@ def _sweep(
     if reading == "next":
         zs = take(rows.meta, run.pre_activations)
         # After a skipped visit nothing is known of the next batch.
-        fingerprint = jnp.where(run.sound, _fingerprint(run.inputs[1]), jnp.nan)
+        found = _fingerprint(run.inputs[1], values)
+        fingerprint = jnp.where(run.sound, found, jnp.nan)
         ahead = Lookahead(fingerprint, zs, run.push)
     return params, ChainState(samt, ahead), info
 
@@ -184,7 +189,7 @@ def _start(
     if ahead is None:
         zs = [forward(chain, values, each, (), 0) for each in inputs]
     else:
-        known = jnp.array_equal(_fingerprint(train[0]), ahead.fingerprint)
+        known = jnp.array_equal(_fingerprint(train[0], values), ahead.fingerprint)
 
         def run_train() -> tuple[tuple[Array, ...], Array | None]:
             zs = forward(chain, values, train[0], (), 0)
@@ -264,11 +269,19 @@ def _joined(trees: Sequence[PyTree]) -> PyTree:
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees)
 
 
-def _fingerprint(inputs: Array) -> Float[Array, "n"]:
-    """Sums over the examples, each with a weight of its own: their order matters."""
+def _fingerprint(inputs: Array, values: tuple[LayerValues, ...]) -> Float[Array, "n"]:
+    """Sums over the examples, with weights that no two sets of examples share.
+
+    And the first entries of every leaf, for what changes parameters between steps
+    (decay, another run's) changes some of them; all would take a pass over the weights.
+    """
     num_examples = inputs.shape[0]
-    weights = 1 + jnp.arange(num_examples, dtype=jnp.float32) / num_examples
-    return weights @ inputs.reshape(num_examples, -1).astype(jnp.float32)
+    weights = np.random.default_rng(0).uniform(1.0, 2.0, num_examples)
+    flat = inputs.reshape(num_examples, -1).astype(jnp.float32)
+    sums = weights.astype(np.float32) @ flat
+    leaves = jax.tree.leaves(values)
+    few = [leaf.reshape(-1)[:_FEW] for leaf in leaves]
+    return jnp.concatenate([each.astype(jnp.float32) for each in (sums, *few)])
 
 
 def _all_values(chain: Chain, params: Params) -> tuple[LayerValues, ...]:

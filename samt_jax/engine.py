@@ -139,6 +139,8 @@ def choose_engine(
 def _obstacle(loss: LossFn, rule: SamtRule, num_train: int) -> str | None:
     if not isinstance(loss, Chain):
         return "the loss is a function, and only a Chain shows its layers"
+    if len({layer.name for layer in loss.layers}) < len(loss.layers):
+        return "layers share their parameters, so that no activation is final"
     if num_train != 1:
         return "every visit has a batch of its own, so no pass serves two"
     if rule.order != "forward":

@@ -31,6 +31,7 @@ from samt_jax.features import (
     gradient_features,
     largest_entry,
 )
+from samt_jax.meta import is_wide
 from samt_jax.step_size import HeadSteps, StepLayout, spread_step_sizes
 
 
@@ -249,6 +250,8 @@ def candidate_evidence(
     Returns:
       The bound, or the candidate.
     """
+    if not is_wide(candidate):
+        return candidate
     if step.average is not None:
         largest = step.average.correction * step.average.largest
     elif features.measure is gradient_features and step.is_gradient:
@@ -328,7 +331,8 @@ def prefers_gram(shape: tuple[int, ...], num_examples: int, num_products: int) -
 
 
 def _takes_gram(step: LayerStep, num_products: int) -> bool:
-    return prefers_gram(step.grads["kernel"].shape, len(step.hidden), num_products)
+    shape, hidden = step.grads["kernel"].shape, step.hidden
+    return hidden.ndim == 2 and prefers_gram(shape, len(hidden), num_products)
 
 
 def _gram(left: tuple[Array, ...], right: Array) -> Array:

@@ -15,7 +15,6 @@ gradient a step in the place of two. Hypergradient descent is the case of one st
 for all, with a free number in the place of the eta model.
 """
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -146,11 +145,7 @@ def scale_by_learned_step_size(
         start = init_state(rule, params)
         last = {}
         for block in block_table(rule, params).blocks:
-            values = get_block(params, block)
-            last[block.name] = jax.tree.map(
-                lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
-                jax.eval_shape(functools.partial(_first_step, rule), values),
-            )
+            last[block.name] = _no_step(rule, get_block(params, block))
         return LearnedStepSizeState(
             start.count, start.meta, start.direction, last, start.skipped, start.info
         )
@@ -175,10 +170,23 @@ def scale_by_learned_step_size(
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-def _first_step(rule: SamtRule, values: BlockValues) -> LastStep:
-    """A step along some gradient, for the shapes and dtypes of one."""
-    directions, _ = rule.direction.update(values, rule.direction.init(values), values)
-    return LastStep(jnp.array(False), directions, rule.features.measure(values))
+def _no_step(rule: SamtRule, values: BlockValues) -> LastStep:
+    """What stands before the first step, like one along some gradient."""
+
+    def first_step(values: BlockValues) -> tuple[BlockValues, Array]:
+        start = rule.direction.init(values)
+        directions, _ = rule.direction.update(values, start, values)
+        return directions, rule.features.measure(values)
+
+    directions, measured = jax.eval_shape(first_step, values)
+    return LastStep(
+        is_awaited=jnp.array(False),
+        # Sharded as the parameters are.
+        directions=jax.tree.map(
+            lambda leaf, like: jnp.zeros_like(like, leaf.dtype), directions, values
+        ),
+        measured=jnp.zeros(measured.shape, measured.dtype),
+    )
 
 
 def _step_block(

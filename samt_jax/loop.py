@@ -299,8 +299,14 @@ def _batches_of(algorithm: Algorithm, train: Batch, indices: StepIndices) -> Bat
 
 
 def _no_steps(info: StepInfo) -> Totals:
+    def zeros(leaf: Array) -> Array:
+        # In half precision a sum stops growing after a few hundred steps.
+        is_number = jnp.issubdtype(leaf.dtype, jnp.inexact)
+        dtype = jnp.promote_types(leaf.dtype, jnp.float32) if is_number else leaf.dtype
+        return jnp.zeros(leaf.shape, dtype)
+
     return Totals(
-        jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), info),
+        jax.tree.map(zeros, info),
         jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.int32), info),
         jnp.zeros((), jnp.int32),
         jnp.zeros(info.value.shape, info.value.dtype),

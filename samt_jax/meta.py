@@ -209,13 +209,16 @@ def step_evidence(
       >>> step_evidence(state, jnp.ones(2), optax.sgd(0.1)).grads
       Array([1., 1.], dtype=float32)
     """
-    is_wide = all(
-        float(jnp.finfo(leaf.dtype).max) > _WIDE for leaf in jax.tree.leaves(grads)
-    )
-    if not (isinstance(optimizer, _Adam) and is_wide):
+    if not (isinstance(optimizer, _Adam) and is_wide(grads)):
         return StepEvidence(grads, state)
     squares = [jnp.vdot(part, part) for part in _joined(jax.tree.leaves(grads))]
     return StepEvidence(squares, ())
+
+
+def is_wide(tree: PyTree) -> bool:
+    """Whether all leaves have the range of single precision, as bfloat16's have."""
+    leaves = jax.tree.leaves(tree)
+    return all(float(jnp.finfo(leaf.dtype).max) > _WIDE for leaf in leaves)
 
 
 def _joined(leaves: list[Array]) -> list[Array]:
@@ -249,7 +252,8 @@ def all_finite(tree: PyTree) -> Bool[Array, ""]:
     zeros: dict[tuple, Array] = {}
     for leaf in jax.tree.leaves(tree):
         if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
-            kind = jnp.shape(leaf), jnp.result_type(leaf)
+            sharding = getattr(jax.typeof(leaf), "sharding", None)
+            kind = jnp.shape(leaf), jnp.result_type(leaf), sharding
             zeros[kind] = zeros.get(kind, 0) + jnp.asarray(leaf - leaf)
     single = [jnp.reshape(zero, ()) for zero in zeros.values() if zero.size == 1]
     several = _joined([zero for zero in zeros.values() if zero.size > 1])

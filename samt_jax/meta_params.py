@@ -15,11 +15,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import traverse_util
 from jaxtyping import PyTree
 
-from samt_jax.base import State
+from samt_jax.base import State, state_fields
 from samt_jax.features import FEATURE_NAMES
 from samt_jax.meta import MetaState
 
@@ -53,8 +52,8 @@ def trained_meta_params(state: State, seed: int | None = None) -> dict[str, PyTr
       ['a', 'b']
       >>> state = samt_sweep(0.01, meta_params=meta_params, seed=1).init(params)
     """
-    # Every method keeps them under this name, and so may somebody's own parameters.
-    for _, meta in optax.tree.get_all_with_path(state, "meta"):
+    # Every method keeps them under this name, and so may somebody's own state.
+    for meta in state_fields(state, "meta"):
         if isinstance(meta, dict) and all(
             isinstance(each, MetaState) for each in meta.values()
         ):

@@ -5,8 +5,8 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 
+from samt_jax.base import state_fields
 from samt_jax.meta import CAUSES
 from samt_jax.training import EpochRecord
 
@@ -105,9 +105,9 @@ def _skipped_visits(
     algorithm_state: Any, block_names: Sequence[str]
 ) -> dict[str, dict[str, int]]:
     """Visits that SAMT skipped so far, all seeds together, by block and cause."""
-    found = optax.tree.get_all_with_path(algorithm_state, "skipped")
+    found = state_fields(algorithm_state, "skipped")
     counts: dict[str, dict[str, int]] = {}
-    for block, by_seed in found[0][1].items() if found else ():
+    for block, by_seed in found[0].items() if found else ():
         total = np.asarray(by_seed).reshape(-1, len(CAUSES)).sum(axis=0)
         causes = {c: int(n) for c, n in zip(CAUSES, total, strict=True) if n}
         counts |= {block: causes} if causes else {}

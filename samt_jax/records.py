@@ -10,10 +10,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, Int
 
-from samt_jax.base import Scalar, State
+from samt_jax.base import Scalar, State, state_fields
 from samt_jax.step_size import HeadSteps
 
 
@@ -141,7 +140,7 @@ def eta_model_bytes(state: State) -> dict[str, int]:
       factored 2.4 MiB
     """
     # Every method keeps the eta models under this name.
-    ((_, meta), *_) = optax.tree.get_all_with_path(state, "meta")
+    meta, *_ = state_fields(state, "meta")
     return {
         name: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(each))
         for name, each in meta.items()

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree
 
-from samt_jax.base import Batch, Params
+from samt_jax.base import ONE_BATCH, Batch, Params
 from samt_jax.data_order import DataOrder, StepIndices, data_order, step_indices
 from samt_jax.loop import (
     EpochMetrics,
@@ -123,7 +123,7 @@ def prepare(
       ValueError: A number is out of its range.
     """
     _check_run(epochs, seeds, eval_batch_size, seeds_at_once)
-    order = _order_of(problem, make_algorithm, batch_size)
+    order = _order_of(problem, make_algorithm, epochs, batch_size)
     if seeds_at_once is None:
         seeds_at_once = 1 if jax.default_backend() == "cpu" else len(seeds)
     started = time.perf_counter()
@@ -316,12 +316,17 @@ def _compile(
 
 
 def _order_of(
-    problem: Problem, make_algorithm: MakeAlgorithm, batch_size: int | None
+    problem: Problem,
+    make_algorithm: MakeAlgorithm,
+    epochs: int,
+    batch_size: int | None,
 ) -> DataOrder:
     # What a step sees decides how many steps there are, and the algorithm is asked for
-    # the first before it can be told the second.
-    spec = make_algorithm(problem.loss_fn, jax.random.key(0), 1).batch_spec
+    # the first before it can be told the second: until then, as many as with a batch a
+    # step.
     num_examples = len(jax.tree.leaves(problem.train)[0])
+    usual = data_order(num_examples, batch_size, ONE_BATCH).steps_per_epoch * epochs
+    spec = make_algorithm(problem.loss_fn, jax.random.key(0), usual).batch_spec
     return data_order(num_examples, batch_size, spec)
 
 
