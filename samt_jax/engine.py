@@ -6,7 +6,7 @@ that are its layers, visited once each in forward order, and one batch a sweep.
 """
 
 import inspect
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from samt_jax.base import Algorithm, BatchSpec, LossFn, MetaBatch, from_optax
 from samt_jax.chain import Chain
@@ -44,6 +44,10 @@ def samt_algorithm(
 ) -> Algorithm:
     """SAMT as an :class:`Algorithm`, one sweep a step.
 
+    Whoever changes parameters between two steps changes them everywhere: with `next`
+    the chain engine has run the coming batch already, and sees by the first entries of
+    every leaf that it has to do so again.
+
     Args:
       loss: ``loss_fn(params, batch)``, a mean over the batch; or a :class:`Chain`,
         whose batches are ``(inputs, targets)``.
@@ -60,7 +64,8 @@ def samt_algorithm(
       The algorithm.
 
     Raises:
-      ValueError: The chain engine was asked for and cannot serve; the message says why.
+      ValueError: The chain engine was asked for and cannot serve, or there is no such
+        meta-batch; the message says why.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -83,6 +88,11 @@ def samt_algorithm(
         loss, *settings, meta_batch=meta_batch, num_train=num_train, engine=engine,
         **keywords,
     )  # fmt: skip
+    if meta_batch not in get_args(MetaBatch):
+        raise ValueError(
+            f"meta_batch is {meta_batch!r}; it must be one of "
+            f"{', '.join(map(repr, get_args(MetaBatch)))}."
+        )
     spec = BatchSpec(num_train, meta_batch)
     if choice.engine == "general":
         return from_optax(samt_sweep(*settings, **keywords), loss, spec)

@@ -43,8 +43,8 @@ def metrics_line(record: EpochRecord, block_names: Sequence[str] = ()) -> Line:
         "train_loss": metrics.info.value.tolist(),
         "nonfinite_losses": metrics.nonfinite_losses.tolist(),
     }
-    for part in ("validation", "test"):
-        for name, values in sorted(record.evaluation[part].items()):
+    for part, measured in record.evaluation.items():
+        for name, values in sorted(measured.items()):
             line[f"{part}_{name}"] = values.tolist()
     line["train_seconds"] = record.train_seconds
     line["evaluate_seconds"] = record.evaluate_seconds

@@ -393,3 +393,10 @@ def test_an_unknown_order_is_told_what_is_allowed(order, said):
 def test_paths_join_with_a_slash():
     assert leaf_paths({"a": [0.0, {"b": 1.0}]}) == ["a/0", "a/1/b"]
     np.testing.assert_equal(len(leaf_paths({})), 0)
+
+
+def test_an_empty_leaf_is_left_out():
+    some, none = jnp.ones(2), jnp.zeros((0, 2))
+    table = partition_blocks({"a": {"e": none, "w": some}, "b": {"e": none}})
+    assert [block.paths for block in table.blocks] == [("a/w",)]
+    assert table.frozen == ("a/e", "b/e")

@@ -14,6 +14,7 @@ from samt_jax import (
     Batches,
     Chain,
     EtaMLP,
+    choose_engine,
     convolution,
     dense,
     equal_layers,
@@ -300,6 +301,90 @@ def test_a_stream_that_breaks_its_promise_still_gives_the_right_iterates():
         for engine in ("general", "chain")
     )  # fmt: skip
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), *found)
+
+
+def test_batches_of_the_same_plain_sums_are_told_apart():
+    chain, params = dense_chain((2, 3)), dense_params((2, 3))
+    first = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [1.0, 0.0]])
+    inputs = np.stack([first, 1 - first, first, 1 - first])
+    targets = np.zeros((4, 4), int)
+    announced = (np.stack([first] * 4), targets)
+    (general, value, _), (chained, reported, _) = (
+        sweep(engine, chain, params, (inputs, targets), "next", 3, announced)
+        for engine in ("general", "chain")
+    )
+    np.testing.assert_allclose(value.value, reported.value, rtol=1e-10)
+    jax.tree.map(np.testing.assert_allclose, general, chained)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda params: jax.tree.map(lambda leaf: 0.9 * leaf, params),
+        lambda params: params | {"Dense_1": dense_params((6, 5, 3))["Dense_1"]},
+    ],
+)
+def test_parameters_may_be_changed_between_sweeps(change):
+    chain, (inputs, targets) = dense_chain((6, 5, 3)), stream((6,))
+    key, values = jax.random.key(0), []
+    for engine in ("general", "chain"):
+        algorithm, step_fn = program(engine, chain, "next", equal_layers.FEWEST_EQUAL)
+        params = jax.tree.map(jnp.asarray, dense_params((6, 5, 3)))
+        state = algorithm.init(params, Batches((inputs[0], targets[0])), key)
+        for step in range(4):
+            seen = Batches(
+                (inputs[step], targets[step]), (inputs[step + 1], targets[step + 1])
+            )
+            params, state, info = step_fn(params, state, seen, key)
+            values.append(info.value)
+            params = jax.tree.map(jnp.asarray, change(params))
+    np.testing.assert_allclose(values[:4], values[4:], rtol=1e-10)
+
+
+@pytest.mark.parametrize("granularity", ["scalar", "row", "column", "element"])
+def test_dense_layers_on_tokens_have_the_iterates_of_the_general_engine(granularity):
+    layers = (dense("Dense_0", lambda z: activate(z).mean(1)), dense("Dense_1"))
+    chain, params = Chain(layers, cross_entropy), dense_params((64, 64, 3))
+    batches = stream((5, 64), num_examples=4)
+    settings = {"granularity": granularity, "num_sweeps": 3}
+    assert_same_iterates(chain, params, batches, "next", **settings)
+
+
+@pytest.mark.parametrize("reading", ["nextt", None])
+def test_an_unknown_meta_batch_is_refused(reading):
+    with pytest.raises(ValueError, match=r"meta_batch is .*; it must be one of 'same"):
+        samt_algorithm(dense_chain((2, 3)), meta_batch=reading)
+
+
+def test_tied_layers_are_left_to_the_general_engine():
+    layers = (dense("Dense_0", activate), dense("Dense_0", activate), dense("Dense_1"))
+    chain = Chain(layers, cross_entropy)
+    assert choose_engine(chain) == ("general", choose_engine(chain).reason)
+    with pytest.raises(ValueError, match="layers share their parameters"):
+        choose_engine(chain, engine="chain")
+
+
+def test_a_candidate_beyond_half_precision_is_not_taken():
+    chain = Chain((dense("a"),), lambda o, y: jnp.abs(o[:, 0] - y) * 2e4)
+    params = {"a": {"kernel": jnp.ones((2, 1), jnp.float16)}}
+    batch = (jnp.full((4, 2), 0.1, jnp.float16), jnp.zeros(4, jnp.float16))
+    algorithm = samt_algorithm(
+        chain, 100.0, proposal_max=100.0, meta_batch="same", engine="chain",
+        direction="gradient",
+    )  # fmt: skip
+    key, batches = jax.random.key(0), Batches(batch, batch)
+    state = algorithm.init(params, batches, key)
+    stepped, state, _ = algorithm.step(params, state, batches, key)
+    assert (stepped["a"]["kernel"] == 1).all()
+    assert state.samt.skipped["a"].sum() == 1
+
+
+@pytest.mark.parametrize("layer", [dense("a"), convolution("a")])
+def test_whole_numbers_are_refused_as_inputs(layer):
+    values = {"kernel": jnp.ones((1, 1, 1, 1) if not layer.is_dense else (1, 1))}
+    inputs = jnp.ones((1, 1, 1, 1), jnp.uint8)
+    with pytest.raises(ValueError, match=r"dtype uint8, .*`prepare`"):
+        layer.apply(values, inputs)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

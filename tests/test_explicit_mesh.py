@@ -34,17 +34,18 @@ def train(tx, params, batch, num_updates=3):
     def value_fn(params):
         return loss_fn(params, batch)
 
-    @jax.jit
-    def step(params, state):
+    def step(carry, _):
+        params, state = carry
         updates, state = tx.update(
             jax.grad(value_fn)(params), state, params,
             value_fn=value_fn, meta_value_fn=value_fn,
         )  # fmt: skip
-        return optax.apply_updates(params, updates), state
+        return (optax.apply_updates(params, updates), state), None
 
-    state = tx.init(params)
-    for _ in range(num_updates):
-        params, state = step(params, state)
+    start = (params, tx.init(params))
+    (params, state), _ = jax.jit(jax.lax.scan, static_argnums=(0, 3))(
+        step, start, None, num_updates
+    )
     assert optax.tree.sum(state.skipped) == 0
     return params
 

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import AxisType, PartitionSpec, reshard
 from problems import BAD, assert_same_bits
 
 from samt_jax.meta import (
@@ -86,6 +87,14 @@ def test_all_finite_finds_one_bad_entry_in_any_leaf(bad, leaf):
 def test_entries_whose_sum_overflows_are_finite(size):
     assert jax.jit(all_finite)(jnp.full(size, 3e38))
     assert jax.jit(all_finite)(jnp.full(size, 60000, jnp.float16))
+
+
+def test_leaves_of_one_shape_may_be_sharded_differently():
+    with jax.set_mesh(jax.make_mesh((1,), ("x",), (AxisType.Explicit,))):
+        rows, columns = PartitionSpec("x", None), PartitionSpec(None, "x")
+        tree = [reshard(jnp.ones((8, 8)), spec) for spec in (rows, columns)]
+        assert all_finite(tree)
+        assert not all_finite([tree[0], tree[1] / 0])
 
 
 def test_a_tree_without_numbers_is_finite():

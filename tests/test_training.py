@@ -19,6 +19,7 @@ from samt_jax.base import Algorithm, BatchSpec, StepInfo, from_optax
 from samt_jax.data_order import data_order, epoch_batches, step_indices
 from samt_jax.loop import state_sha256
 from samt_jax.manifest import Identity
+from samt_jax.metrics import metrics_line
 from samt_jax.models import Model
 from samt_jax.optimizers import make_optimizer
 from samt_jax.problem import Problem, supervised
@@ -221,6 +222,53 @@ def test_seeds_that_take_turns_compute_no_branch_that_is_not_taken():
     assert not computed
     records_of(make_algorithm, seeds=(0, 7), seeds_at_once=2)
     assert computed
+
+
+def test_half_precision_losses_have_their_mean():
+    def make_algorithm(*arguments):
+        sgd = make_optimizer("sgd")(*arguments)
+
+        def step(*arguments):
+            params, state, info = sgd.step(*arguments)
+            return params, state, info._replace(value=jnp.ones((), jnp.bfloat16))
+
+        return sgd._replace(step=step)
+
+    problem = supervised(toy_dataset(sizes=(8 * 300, 11, 13)), toy_model())
+    (record,) = records_of(make_algorithm, problem, epochs=1)
+    assert float(record.metrics.info.value[0]) == 1.0
+
+
+def test_an_algorithm_is_told_the_length_of_the_run_and_no_other():
+    told = []
+
+    def make_algorithm(loss_fn, key, num_steps):
+        told.append(num_steps)
+        return make_optimizer("sgd")(loss_fn, key, num_steps)
+
+    records_of(make_algorithm, epochs=3)
+    assert {*told} == {3 * (50 // 8)}
+
+
+@pytest.mark.parametrize("name", ["info", "skipped", "meta"])
+def test_a_layer_may_be_called_as_a_field_of_a_state(name):
+    def init(key):
+        del key
+        return {name: {"w": jnp.ones(2)}}, ()
+
+    def loss_fn(params, batch):
+        return jnp.mean((batch @ params[name]["w"]) ** 2)
+
+    def measure(params, model_state, batch):
+        return {"loss": (batch @ params[name]["w"]) ** 2}
+
+    data = np.ones((16, 2), np.float32)
+    problem = Problem(init, loss_fn, data, {"test": data}, measure)
+    (record,) = records_of("momentum", problem, epochs=1)
+    line = metrics_line(record)
+    assert record.metrics.info.detail == ()
+    assert "skipped" not in line
+    assert len(line["test_loss"]) == 1
 
 
 def test_seeds_differ():
