@@ -45,8 +45,8 @@ def gradient_features(grads: Params) -> Float[Array, "5"]:
     The variance is the unbiased one, and 0 for a single entry. Sums are taken of the
     gradient divided by its largest entry, so that squares of entries as large as 1e19
     do not overflow; a statistic beyond the range of the dtype is its largest finite
-    number. Of a gradient with entries, maximum and minimum are not
-    finite exactly when it is not.
+    number. Of a gradient with entries, maximum and minimum are not finite exactly when
+    it is not.
 
     Args:
       grads: The block's gradient, a pytree of arrays.
