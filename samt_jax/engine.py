@@ -8,6 +8,9 @@ that are its layers, visited once each in forward order, and one batch a sweep.
 import inspect
 from typing import Any, Literal, NamedTuple, get_args
 
+import jax
+from jax.sharding import AxisType
+
 from samt_jax.base import Algorithm, BatchSpec, LossFn, MetaBatch, from_optax
 from samt_jax.chain import Chain
 from samt_jax.chain_sweep import samt_chain
@@ -151,6 +154,8 @@ def _obstacle(loss: LossFn, rule: SamtRule, num_train: int) -> str | None:
         return "the loss is a function, and only a Chain shows its layers"
     if len({layer.name for layer in loss.layers}) < len(loss.layers):
         return "layers share their parameters, so that no activation is final"
+    if AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types:
+        return "the mesh is explicit, and parameters may be sharded by their type"
     if num_train != 1:
         return "every visit has a batch of its own, so no pass serves two"
     if rule.order != "forward":

@@ -7,7 +7,14 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec, reshard
 from problems import LIGHT, assert_close, init_mlp, regression_batch
 
-from samt_jax import samt, samt_sweep, scale_by_learned_step_size
+from samt_jax import (
+    Chain,
+    choose_engine,
+    dense,
+    samt,
+    samt_sweep,
+    scale_by_learned_step_size,
+)
 from samt_jax.meta import adam
 
 WIDTHS = (3, 4, 2)
@@ -65,3 +72,11 @@ def test_sharded_by_their_type_or_not_makes_no_difference(key, door, granularity
     assert_close(jax.device_get(sharded), jax.device_get(whole))
     moved = jnp.abs(whole["layer_1"]["kernel"] - params["layer_1"]["kernel"])
     assert moved.max() > 1e-3
+
+
+def test_the_chain_engine_is_not_chosen_under_an_explicit_mesh():
+    chain = Chain((dense("a"),), lambda outputs, y: (outputs[:, 0] - y) ** 2)
+    for axis_type, engine in ((AxisType.Explicit, "general"), (AxisType.Auto, "chain")):
+        with jax.set_mesh(jax.make_mesh((1,), ("units",), (axis_type,))):
+            assert choose_engine(chain).engine == engine
+    assert choose_engine(chain).engine == "chain"

@@ -19,7 +19,7 @@ from samt_jax.cli.keeping import (
     take_up,
     told_to_stop,
 )
-from samt_jax.cli.options import SAMT, Train, num_epochs
+from samt_jax.cli.options import Train, num_epochs
 from samt_jax.cli.saved import CONFIG, ETA_MODELS, SUMMARY, command_of
 from samt_jax.cli.tensorboard import tensorboard_log
 from samt_jax.cli.training import (
@@ -187,7 +187,7 @@ def _result(
         summary |= summarise(setting, outcome.lines, outcome.record, seeds)
         title = f"{setting.dataset.label}, {options.optimizer}"
         draw(folder, outcome.lines, title, setting.dataset)
-        if options.optimizer in SAMT:
+        if "meta_params" in find_optimizer(options.optimizer).takes:
             # Of the first seed: another run starts from one set of them.
             learned = trained_meta_params(outcome.record.state, seed=0)
             save_meta_params(folder / ETA_MODELS, learned)
@@ -200,7 +200,11 @@ def _advice(summary: dict[str, Any], folder: Path) -> str:
     kept = f"the last good checkpoint is {good}"
     if status == "diverged":
         none = "no good checkpoint was kept, take --checkpoint-every for one"
-        return f"the run diverged; {kept if good else none}."
+        takes = find_optimizer(summary["optimizer"]).takes
+        steps = {"learning_rate": "--learning-rate", "proposal_max": "--proposal-max"}
+        smaller = " and ".join(steps[name] for name in steps if name in takes)
+        smaller = f"try a smaller {smaller}; " if smaller else ""
+        return f"the run diverged; {smaller}{kept if good else none}."
     if status == "failed":
         none = "no checkpoint was kept"
         return f"the run failed; {kept if good else none}."

@@ -121,9 +121,10 @@ def source(tmp_path):
 FROM_SOURCE = ["train", "--hidden", "5", "--epochs", "1", "--meta-params", "source"]
 
 
-def test_train_starts_from_the_eta_models_of_another_run(source, capsys):
+@pytest.mark.parametrize("optimizer", ["samt-s", "learned-s"])
+def test_train_starts_from_the_eta_models_of_another_run(source, capsys, optimizer):
     frozen = ["--meta-learning-rate", "0", "--out", "run", "--json"]
-    assert main([*FROM_SOURCE, *frozen]) == 0
+    assert main([*FROM_SOURCE, *frozen, "--optimizer", optimizer]) == 0
     learned, kept = (
         load_meta_params(folder / "eta_models.npz") for folder in (source, Path("run"))
     )
@@ -189,8 +190,10 @@ def test_whatever_a_rival_reports_is_kept(optimizer, capsys):
 
 def test_diverged_run_ends_with_one_and_says_so(tmp_path, capsys):
     code = main(["train", *QUICK, "--learning-rate", "1e30", "--json", "--out", "run"])
-    summary = object_on(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    summary = object_on(printed.out)
     assert (code, summary["status"], summary["epochs"]) == (1, "diverged", 1)
+    assert "diverged; try a smaller --learning-rate; no good chec" in printed.err
     (line,) = read_lines(tmp_path / "run" / "metrics.jsonl")
     assert line["test_loss"] == [None]
     assert line["nonfinite_losses"][0] > 0
