@@ -142,7 +142,7 @@ def check_meta_params(settings: Settings) -> None:
     if not (folder / ETA_MODELS).is_file():
         raise UsageError(
             f"--meta-params is {str(folder)!r}, which has no {ETA_MODELS}; give the "
-            "folder of a run of `samt train` with SAMT that has come to its end."
+            "folder of a run of `samt train` with eta models that has come to its end."
         )
     config, given = read_config(folder), settings.given()
     for name, default in MEANINGS.items():
