@@ -114,16 +114,12 @@ def measure(name: str, problem: Problem) -> dict[str, Any]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.layerwise_seconds")
-    # The empty list is for Python 3.11, which holds a default against the choices.
     parser.add_argument(
-        "methods",
-        nargs="*",
-        choices=[[], *RENDERED],
-        metavar="METHOD",
-        default=[],
-        help=f"of {'; '.join(RENDERED)}",
+        "methods", nargs="*", metavar="METHOD", help=f"of {'; '.join(RENDERED)}"
     )
-    chosen = parser.parse_args().methods or RENDERED
+    chosen = parser.parse_args().methods or list(RENDERED)
+    if unknown := [name for name in chosen if name not in RENDERED]:
+        parser.error(f"no method {unknown}; there are {list(RENDERED)}.")
     for width in WIDTHS:
         for name in chosen:
             problem = build_problem("mnist", width, METHODS[name].start)

@@ -88,7 +88,8 @@ def partition_blocks(
         to one or more regular expressions, each matching a leaf's whole path or a
         folder above it; or a function from a leaf's path to its block's name (`None`
         freezes the leaf); or a table made before, which is returned as it is.
-      frozen: Regular expressions, matched likewise, of leaves to leave out.
+      frozen: Regular expressions, matched likewise, of leaves to leave out; empty ones
+        always are.
       value_fn: ``value_fn(params) -> scalar``. It is traced once and never run.
 
     Returns:

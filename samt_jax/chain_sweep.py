@@ -270,7 +270,7 @@ def _joined(trees: Sequence[PyTree]) -> PyTree:
 
 
 def _fingerprint(inputs: Array, values: tuple[LayerValues, ...]) -> Float[Array, "n"]:
-    """Sums over the examples, with weights that no two sets of examples share.
+    """Sums over the examples, with weights of no pattern: no two batches share them.
 
     And the first entries of every leaf, for what changes parameters between steps
     (decay, another run's) changes some of them; all would take a pass over the weights.

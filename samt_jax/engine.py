@@ -47,9 +47,9 @@ def samt_algorithm(
 ) -> Algorithm:
     """SAMT as an :class:`Algorithm`, one sweep a step.
 
-    Whoever changes parameters between two steps changes them everywhere: with `next`
-    the chain engine has run the coming batch already, and sees by the first entries of
-    every leaf that it has to do so again.
+    Parameters may be changed between two steps, but not so that the first entries of
+    every leaf stay: with `next` the chain engine has run the coming batch already, and
+    by these it sees that it has to do so again.
 
     Args:
       loss: ``loss_fn(params, batch)``, a mean over the batch; or a :class:`Chain`,

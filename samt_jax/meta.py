@@ -226,11 +226,15 @@ def _joined(leaves: list[Array]) -> list[Array]:
 
     Those that an explicit mesh shards stay as they are: JAX does not reshape them.
     """
-    sharded = [leaf for leaf in leaves if any(jax.typeof(leaf).sharding.spec)]
-    whole = [leaf for leaf in leaves if not any(jax.typeof(leaf).sharding.spec)]
-    small = [jnp.ravel(leaf) for leaf in whole if leaf.size <= _SMALL]
-    large = [jnp.ravel(leaf) for leaf in whole if leaf.size > _SMALL]
-    return [*sharded, *large, *([jnp.concatenate(small)] if small else [])]
+    alone, small = [], []
+    for leaf in leaves:
+        if any(jax.typeof(leaf).sharding.spec):
+            alone.append(leaf)
+        elif leaf.size > _SMALL:
+            alone.append(jnp.ravel(leaf))
+        else:
+            small.append(jnp.ravel(leaf))
+    return [*alone, jnp.concatenate(small)] if small else alone
 
 
 def all_finite(tree: PyTree) -> Bool[Array, ""]:
@@ -252,8 +256,7 @@ def all_finite(tree: PyTree) -> Bool[Array, ""]:
     zeros: dict[tuple, Array] = {}
     for leaf in jax.tree.leaves(tree):
         if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
-            sharding = getattr(jax.typeof(leaf), "sharding", None)
-            kind = jnp.shape(leaf), jnp.result_type(leaf), sharding
+            kind = jnp.shape(leaf), jnp.result_type(leaf), jax.typeof(leaf).sharding
             zeros[kind] = zeros.get(kind, 0) + jnp.asarray(leaf - leaf)
     single = [jnp.reshape(zero, ()) for zero in zeros.values() if zero.size == 1]
     several = _joined([zero for zero in zeros.values() if zero.size > 1])

@@ -3,7 +3,6 @@
 import pathlib
 import statistics
 import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from rich.table import Table
 from samt_jax.bench.cells import Method, Network, networks
 from samt_jax.bench.measure import measure_network
 from samt_jax.bench.safety import measure_checkpoint, measure_guards
+from samt_jax.cli.display import result_console
 from samt_jax.cli.environment import environment
 from samt_jax.cli.memory import in_units
 from samt_jax.cli.options import Bench
@@ -195,7 +195,7 @@ def _print(lines: list[Line]) -> None:
                 _number(line, "temporary_bytes", 2**20, ".1f", " MiB"),
                 f"{100 * statistics.median(line['foreign_load']):.0f} %",
             )
-        Console(file=sys.stdout).print(table)
+        result_console().print(table)
 
 
 def _number(line: Line, key: str, unit: float, form: str, suffix: str = "") -> str:

@@ -1,15 +1,13 @@
 """`samt compare`: several optimizers on the same footing, one table, one picture."""
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from samt_jax.cli.checks import optimizer_settings
-from samt_jax.cli.display import format_metric
+from samt_jax.cli.display import format_metric, result_console
 from samt_jax.cli.environment import device_label
 from samt_jax.cli.options import BATCH_SIZE, Compare, num_epochs
 from samt_jax.cli.training import (
@@ -134,6 +132,6 @@ def _print(options: Compare, result: Mapping[str, Any], metric: str) -> None:
             f"{summary['compile_seconds']:.1f}",
             summary["status"],
         )
-    console = Console(file=sys.stdout)
+    console = result_console()
     console.print(table)
     console.print(f"run folder: {result['run_dir']}", soft_wrap=True)

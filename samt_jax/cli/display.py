@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on, on standard error."""
+"""What a person sees: a run under way, on standard error, and results."""
 
 import sys
 from collections.abc import Mapping
@@ -13,6 +13,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 SHOWN_BLOCKS = 4
 # A sweep is unrolled; beyond this its compilation is worth a word in any case.
 MANY_BLOCKS = 12
+
+
+def result_console(**settings: Any) -> Console:
+    """Standard output for tables; brackets in names and paths are no markup there."""
+    return Console(file=sys.stdout, markup=False, **settings)
 
 
 def compiling(name: str, num_blocks: int) -> AbstractContextManager:

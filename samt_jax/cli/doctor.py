@@ -1,11 +1,10 @@
 """`samt doctor`: what is there, whether runs are safe here, and what to do about it."""
 
-import sys
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from samt_jax.cli.display import result_console
 from samt_jax.cli.environment import environment
 from samt_jax.cli.options import Doctor
 from samt_jax.cli.probes import probe_all
@@ -73,8 +72,7 @@ def _print(report: dict[str, Any]) -> None:
     for row in report["probes"]:
         good = "yes" if row["good"] else "no"
         probes.add_row(row["name"], good, row["found"], row["advice"])
-    # Names may have brackets, which are no markup.
-    console = Console(file=sys.stdout, markup=False)
+    console = result_console()
     console.print(f"Python {report['python']}, {report['threads']} threads")
     console.print(f"processor: {report['processor']}")
     console.print(f"devices: {', '.join(report['devices'])}")

@@ -1,13 +1,12 @@
 """`samt explain`: what SAMT makes of a network, before anything is trained."""
 
-import sys
 from typing import Any
 
 import jax
-from rich.console import Console
 from rich.table import Table
 
 from samt_jax.blocks import Block, get_block, partition_blocks, visiting_order
+from samt_jax.cli.display import result_console
 from samt_jax.cli.memory import eta_model_sizes, in_units
 from samt_jax.cli.options import Explain
 from samt_jax.cli.training import Setting, set_up, with_meta_params
@@ -126,8 +125,7 @@ def _print(explained: dict[str, Any]) -> None:
         )
         size = in_units(row["eta_model_bytes"])
         table.add_row(str(number), row["block"], leaves, heads, size)
-    # Names may have brackets, which are no markup.
-    console = Console(file=sys.stdout, markup=False)
+    console = result_console()
     console.print(table)
     order = explained["order"]
     order = order if isinstance(order, str) else "as given"

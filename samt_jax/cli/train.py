@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
-from samt_jax.cli.display import format_metric
+from samt_jax.cli.display import format_metric, result_console
 from samt_jax.cli.keeping import (
     METRICS,
     TakenUp,
@@ -249,4 +248,4 @@ def _print(summary: dict[str, Any]) -> None:
     for block, causes in summary.get("skipped_visits", {}).items():
         table.add_row(f"visits skipped, {block}", str(causes))
     table.add_row("run folder", summary["run_dir"])
-    Console(file=sys.stdout, soft_wrap=True).print(table)
+    result_console(soft_wrap=True).print(table)

@@ -109,7 +109,7 @@ def prepare_run(
     try:
         make_algorithm = make_optimizer(optimizer, **with_meta_params(settings))
         # One step size an entry: its eta models may be far larger than the network.
-        if optimizer in ("samt-e", "learned-e"):
+        if "element_head" in find_optimizer(optimizer).takes:
             print_memory(optimizer, setting.problem, make_algorithm)
         with compiling(optimizer, len(setting.blocks.blocks)):
             trainer = prepare(
